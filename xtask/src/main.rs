@@ -1,0 +1,119 @@
+//! The checks and tests of this workspace, run as `cargo xtask <command>`.
+//!
+//! They live in Rust rather than in CI configuration so that a contributor and
+//! CI run exactly the same command lines.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    env,
+    ffi::OsString,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+/// Packages whose features must compile with none enabled and with each one alone.
+///
+/// The other steps build with `--all-features`, where one feature can silently
+/// supply what another forgot to ask for; only building them apart shows it.
+const FEATURES: &[(&str, &[&str])] = &[];
+
+/// Checks and tests this workspace.
+#[derive(Debug, Parser)]
+enum Cli {
+    /// Formatting, lints, documentation, and features built one at a time.
+    Check,
+    /// All tests, doctests included, with all features enabled.
+    Test {
+        /// Passed on to `cargo test` as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// Reports errors itself: returning them from `main` would print a backtrace
+/// under `RUST_BACKTRACE`, burying the output of the step that failed.
+fn main() -> ExitCode {
+    let mut argv: Vec<OsString> = env::args_os().collect();
+    if argv.get(2).is_some_and(|arg| arg == "--") {
+        argv.insert(2, "--".into()); // clap drops the first; the second is cargo's
+    }
+    let result = match Cli::parse_from(argv) {
+        Cli::Check => check(),
+        Cli::Test { args } => test(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the cheapest steps first, so that the usual mistakes show up early.
+fn check() -> Result<()> {
+    run(&mut cargo("fmt --all --check"))?;
+    run(&mut cargo(
+        "clippy --workspace --all-targets --all-features -- -D warnings",
+    ))?;
+    run(cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    for (package, features) in FEATURES {
+        let check = || cargo(&format!("check -p {package} --no-default-features"));
+        run(&mut check())?;
+        for feature in *features {
+            run(check().args(["--features", feature]))?;
+        }
+    }
+    Ok(())
+}
+
+fn test(args: &[OsString]) -> Result<()> {
+    run(cargo("test --workspace --all-features").args(args))
+}
+
+/// A cargo command with arguments separated by spaces.
+///
+/// Takes the binary from `CARGO`, which cargo sets for what it runs, so that
+/// `cargo +nightly xtask` keeps to that toolchain in every step.
+fn cargo(args: &str) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args.split_whitespace());
+    command
+}
+
+/// Runs one step, after printing it in a form that can be pasted into a shell.
+fn run(command: &mut Command) -> Result<()> {
+    let line = display(command);
+    eprintln!("$ {line}");
+    let status = command
+        .status()
+        .with_context(|| format!("could not start `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed ({status})");
+    Ok(())
+}
+
+/// The command line as one would type it, with `cargo` for the binary's path.
+fn display(command: &Command) -> String {
+    let envs = command.get_envs().filter_map(|(name, value)| {
+        let (name, value) = (name.to_string_lossy(), value?.to_string_lossy());
+        Some(format!("{name}={}", quote(&value)))
+    });
+    let args = command.get_args().map(|arg| quote(&arg.to_string_lossy()));
+    envs.chain(["cargo".to_owned()])
+        .chain(args)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Quotes an argument only where a shell would otherwise take it apart.
+fn quote(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/@+".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) {
+        arg.to_owned()
+    } else {
+        format!("'{}'", arg.replace('\'', r"'\''"))
+    }
+}
