@@ -83,7 +83,11 @@ impl JobStore for MemoryJobStore {
             .last()
             .filter(|_| full)
             .map(|last| page.token_after(last, &matcher));
-        Ok(PagedList { items, token })
+        Ok(PagedList {
+            items,
+            token,
+            unreadable: Vec::new(),
+        })
     }
 
     async fn count_jobs(&self, filter: &JobFilter) -> Result<StatusCounts> {

@@ -168,7 +168,8 @@ pub trait JobStoreExt: JobStore {
 
     /// Every job that meets the filter, page by page as the stream is read.
     ///
-    /// Ends after the first error.
+    /// A row that cannot be read is an [`Error::Unreadable`] among the others; any other error ends
+    /// the stream.
     fn stream_jobs(
         &self,
         filter: JobFilter,
@@ -182,7 +183,9 @@ pub trait JobStoreExt: JobStore {
                         .token
                         .clone()
                         .map(|token| (filter, page.with_token(Some(token))));
-                    Some((list.items.into_iter().map(Ok).collect::<Vec<_>>(), next))
+                    let unreadable = list.unreadable.into_iter().map(Err);
+                    let jobs = list.items.into_iter().map(Ok);
+                    Some((jobs.chain(unreadable).collect::<Vec<_>>(), next))
                 }
                 Err(error) => Some((vec![Err(error)], None)),
             }

@@ -144,12 +144,15 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// A page of a listing, used like a list.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PagedList<T> {
     /// The page's items, in order.
     pub items: Vec<T>,
     /// Where the next page starts; none at the end.
     pub token: Option<PageToken>,
+    /// Rows met on the way that cannot be read as a job, each an [`Error::Unreadable`]. They hide
+    /// none of the others.
+    pub unreadable: Vec<Error>,
 }
 
 impl<T> Deref for PagedList<T> {

@@ -1,0 +1,32 @@
+//! The engine's errors, fit to be shown.
+
+use std::sync::Arc;
+
+use jobstore_core::Error;
+
+/// What an engine said. The driver's own error is not kept, because its `Debug` form may hold
+/// values of rows and the password.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct EngineError(String);
+
+/// An error that trying again will not mend.
+pub(crate) fn backend(message: impl Into<String>) -> Error {
+    Error::Backend {
+        source: Arc::new(EngineError(message.into())),
+    }
+}
+
+/// An error for now.
+pub(crate) fn unavailable(reason: impl Into<String>) -> Error {
+    Error::Unavailable {
+        reason: reason.into(),
+    }
+}
+
+/// A store that is not ours, or not ours yet.
+pub(crate) fn incompatible(reason: impl Into<String>) -> Error {
+    Error::Incompatible {
+        reason: reason.into(),
+    }
+}

@@ -1,0 +1,407 @@
+//! Getting, listing and counting.
+//!
+//! A listing asks the index of each pair of status and name that the filter means for its first
+//! jobs after the start, and merges what it gets. Each branch reads an index in order and stops, so
+//! a rare status among many jobs costs no more than a common one, at any depth.
+
+use std::collections::HashMap;
+
+use jobstore_core::{
+    Error, Job, JobFilter, JobId, JobStatus, Matcher, Order, PageRequest, PagedList, Result,
+    StatusCounts, Timestamp,
+};
+use sqlx::QueryBuilder;
+
+use crate::dialect::{Dialect, Value, push_set};
+use crate::row::{self, COLUMNS};
+
+/// The most branches in one statement: engines bound the length of a compound SELECT.
+const MAX_BRANCHES: usize = 64;
+/// How many rows to look at, at least, when only the params decide which of them count.
+const SCAN: usize = 500;
+
+pub(crate) async fn get<D: Dialect>(
+    connection: &mut D::Connection,
+    ids: &[JobId],
+) -> Result<Vec<Option<Job>>> {
+    let jobs = by_id::<D>(connection, ids, "").await?;
+    Ok(ids.iter().map(|id| jobs.get(id).cloned()).collect())
+}
+
+/// The jobs with these ids; `lock` ends the statement.
+pub(crate) async fn by_id<D: Dialect>(
+    connection: &mut D::Connection,
+    ids: &[JobId],
+    lock: &str,
+) -> Result<HashMap<JobId, Job>> {
+    let mut jobs = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(1000) {
+        let mut statement = QueryBuilder::<D>::new("SELECT ");
+        statement.push(COLUMNS).push(" FROM jobs WHERE id IN ");
+        push_set(&mut statement, row::id_values(ids));
+        statement.push(lock);
+        let mut unreadable = None;
+        D::fetch(connection, statement, |row| match row::read::<D>(row) {
+            Ok(job) => drop(jobs.insert(job.id, job)),
+            Err(error) => unreadable = Some(error),
+        })
+        .await
+        .map_err(D::error)?;
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
+    }
+    Ok(jobs)
+}
+
+pub(crate) async fn list<D: Dialect>(
+    connection: &mut D::Connection,
+    filter: &JobFilter,
+    page: &PageRequest,
+) -> Result<PagedList<Job>> {
+    let matcher = filter.compile()?;
+    let start = page.start(&matcher)?;
+    let size = page.size as usize;
+    let mut start = start.map(|(time, id)| Place {
+        time: time.as_millis(),
+        id: id.to_string(),
+    });
+    let mut list = PagedList {
+        items: Vec::with_capacity(size),
+        token: None,
+        unreadable: Vec::new(),
+    };
+    let decided_by_engine = filter.params.is_none();
+    loop {
+        let wanted = size - list.items.len();
+        let limit = if decided_by_engine {
+            wanted
+        } else {
+            wanted.max(SCAN)
+        };
+        let rows = scan::<D>(
+            connection,
+            filter,
+            &matcher,
+            start.take(),
+            page.order,
+            limit,
+        )
+        .await?;
+        let end = rows.len() < limit;
+        for row in rows {
+            start = Some(row.place);
+            match row.job {
+                Ok(Some(job)) => list.items.push(job),
+                Ok(None) => {}
+                Err(error) => list.unreadable.push(error),
+            }
+            if list.items.len() == size {
+                break;
+            }
+        }
+        let full = list.items.len() == size;
+        if full {
+            list.token = list
+                .items
+                .last()
+                .map(|last| page.token_after(last, &matcher));
+        }
+        if full || end {
+            return Ok(list);
+        }
+    }
+}
+
+/// Where a row stands in the order of listing. The id is a text, since another program's may be
+/// anything.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    time: i64,
+    id: String,
+}
+
+struct Scanned {
+    place: Place,
+    /// None when the params do not match.
+    job: Result<Option<Job>>,
+}
+
+/// The next rows in order, at most `limit` of them; fewer only at the end.
+async fn scan<D: Dialect>(
+    connection: &mut D::Connection,
+    filter: &JobFilter,
+    matcher: &Matcher<'_>,
+    start: Option<Place>,
+    order: Order,
+    limit: usize,
+) -> Result<Vec<Scanned>> {
+    let branches = branches(filter);
+    let mut rows: Vec<Scanned> = Vec::new();
+    for branches in branches.chunks(MAX_BRANCHES) {
+        let statement = page_statement::<D>(filter, branches, start.as_ref(), order, limit);
+        D::fetch(connection, statement, |row| {
+            let time = D::int(row, 1).ok().flatten().unwrap_or_default();
+            let id = D::text(row, 0).ok().flatten().unwrap_or_default();
+            let job =
+                row::read::<D>(row).map(|job| matcher.matches_params(&job.params).then_some(job));
+            rows.push(Scanned {
+                place: Place { time, id },
+                job,
+            });
+        })
+        .await
+        .map_err(D::error)?;
+    }
+    if branches.len() > MAX_BRANCHES {
+        rows.sort_by(|a, b| match order {
+            Order::Ascending => a.place.cmp(&b.place),
+            Order::Descending => b.place.cmp(&a.place),
+        });
+        rows.truncate(limit);
+    }
+    Ok(rows)
+}
+
+/// One status and name, or the ids: what an index finds at once.
+#[derive(Clone, Copy)]
+enum Branch<'a> {
+    Status(JobStatus, Option<&'a str>),
+    Ids(&'a [JobId]),
+}
+
+fn branches(filter: &JobFilter) -> Vec<Branch<'_>> {
+    if let Some(ids) = &filter.ids {
+        return if ids.is_empty() {
+            Vec::new()
+        } else {
+            vec![Branch::Ids(ids)]
+        };
+    }
+    let mut statuses = match filter.statuses.as_slice() {
+        _ if filter.lease_expired_by.is_some() && filter.statuses.is_empty() => {
+            vec![JobStatus::Running]
+        }
+        [] => JobStatus::ALL.to_vec(),
+        statuses => statuses.to_vec(),
+    };
+    statuses.sort_unstable();
+    statuses.dedup();
+    let mut names: Vec<Option<&str>> = filter
+        .job_names
+        .iter()
+        .map(|name| Some(name.as_str()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        names.push(None);
+    }
+    let pairs = statuses
+        .iter()
+        .flat_map(|&status| names.iter().map(move |&name| (status, name)));
+    pairs
+        .map(|(status, name)| Branch::Status(status, name))
+        .collect()
+}
+
+fn page_statement<D: Dialect>(
+    filter: &JobFilter,
+    branches: &[Branch<'_>],
+    start: Option<&Place>,
+    order: Order,
+    limit: usize,
+) -> QueryBuilder<D> {
+    let (direction, after) = match order {
+        Order::Ascending => ("", ">"),
+        Order::Descending => (" DESC", "<"),
+    };
+    let mut statement = QueryBuilder::<D>::new("SELECT ");
+    statement.push(COLUMNS).push(" FROM ");
+    let push_branch = |statement: &mut QueryBuilder<D>, branch: &Branch<'_>| {
+        statement.push("jobs WHERE ");
+        push_conditions(statement, filter, branch);
+        if let Some(start) = start {
+            statement.push(format_args!(" AND (creation_time, id) {after} ("));
+            D::push_value(statement, start.time.into());
+            statement.push(", ");
+            D::push_value(statement, start.id.as_str().into());
+            statement.push(")");
+        }
+        statement.push(format_args!(
+            " ORDER BY creation_time{direction}, id{direction} LIMIT {limit}"
+        ));
+    };
+    if let [branch] = branches {
+        push_branch(&mut statement, branch);
+        return statement;
+    }
+    statement.push("(");
+    for (index, branch) in branches.iter().enumerate() {
+        statement.push(if index == 0 {
+            "SELECT * FROM ("
+        } else {
+            " UNION ALL SELECT * FROM ("
+        });
+        statement.push("SELECT id AS place_id, creation_time AS place_time FROM ");
+        push_branch(&mut statement, branch);
+        statement.push(format_args!(") AS branch_{index}"));
+    }
+    statement.push(format_args!(
+        " ORDER BY place_time{direction}, place_id{direction} LIMIT {limit}) AS page \
+         JOIN jobs ON jobs.id = page.place_id \
+         ORDER BY jobs.creation_time{direction}, jobs.id{direction}"
+    ));
+    statement
+}
+
+fn push_conditions<D: Dialect>(
+    statement: &mut QueryBuilder<D>,
+    filter: &JobFilter,
+    branch: &Branch<'_>,
+) {
+    match branch {
+        Branch::Status(status, name) => {
+            statement.push(format_args!("status = {}", status.as_i32()));
+            if let Some(name) = name {
+                statement.push(" AND job_name = ");
+                D::push_value(statement, (*name).into());
+            }
+        }
+        Branch::Ids(ids) => {
+            statement.push("id IN ");
+            push_set(statement, row::id_values(ids));
+            if !filter.statuses.is_empty() {
+                statement.push(" AND status IN ");
+                let statuses = filter.statuses.iter();
+                push_set(
+                    statement,
+                    statuses.map(|status| i64::from(status.as_i32()).into()),
+                );
+            }
+            if !filter.job_names.is_empty() {
+                statement.push(" AND job_name IN ");
+                push_set(
+                    statement,
+                    filter.job_names.iter().map(|name| name.as_str().into()),
+                );
+            }
+        }
+    }
+    push_times(statement, filter);
+}
+
+fn push_times<D: Dialect>(statement: &mut QueryBuilder<D>, filter: &JobFilter) {
+    let mut push = |condition: &str, time: Option<Timestamp>| {
+        if let Some(time) = time {
+            statement.push(" AND ").push(condition);
+            D::push_value(statement, time.as_millis().into());
+        }
+    };
+    push("creation_time >= ", filter.created_from);
+    push("creation_time <= ", filter.created_to);
+    push(
+        "status = 1 AND lease_expires_at <= ",
+        filter.lease_expired_by,
+    );
+}
+
+pub(crate) async fn count<D: Dialect>(
+    connection: &mut D::Connection,
+    filter: &JobFilter,
+) -> Result<StatusCounts> {
+    let matcher = filter.compile()?;
+    let mut counts = StatusCounts::default();
+    let by_engine = filter.params.is_none();
+    for branches in branches(filter).chunks(MAX_BRANCHES) {
+        let mut statement = QueryBuilder::<D>::new("");
+        for (index, branch) in branches.iter().enumerate() {
+            statement.push(if index == 0 { "" } else { " UNION ALL " });
+            statement.push(if by_engine {
+                "SELECT status, COUNT(*) AS jobs FROM jobs WHERE "
+            } else {
+                "SELECT status, 1 AS jobs, params FROM jobs WHERE "
+            });
+            push_conditions(&mut statement, filter, branch);
+            if by_engine {
+                statement.push(" GROUP BY status");
+            }
+        }
+        let mut broken: Option<Error> = None;
+        D::fetch(connection, statement, |row| {
+            let read = || -> sqlx::Result<Option<(i64, i64)>> {
+                if !by_engine {
+                    let params = D::text(row, 2)?.unwrap_or_default();
+                    if !matcher.matches_params(&params.into()) {
+                        return Ok(None);
+                    }
+                }
+                Ok(D::int(row, 0)?.zip(D::int(row, 1)?))
+            };
+            match read() {
+                Ok(Some((status, jobs))) => {
+                    // Rows of an unknown status are in no branch but that of ids, and in no count.
+                    let status = i32::try_from(status).ok().and_then(JobStatus::from_i32);
+                    if let Some(status) = status {
+                        counts.add(status, jobs.unsigned_abs());
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => broken = Some(D::error(error)),
+            }
+        })
+        .await
+        .map_err(D::error)?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+    }
+    Ok(counts)
+}
+
+/// The ids of the first jobs in claim order; `names` as branches, merged like a listing.
+pub(crate) fn claim_statements<D: Dialect>(
+    names: &[String],
+    now: Timestamp,
+    limit: usize,
+) -> Vec<QueryBuilder<D>> {
+    let mut names: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        names.push(None);
+    }
+    let order = "priority DESC, next_attempt_at, id";
+    let push_branch = |statement: &mut QueryBuilder<D>, name: Option<&str>| {
+        // Word for word the predicate of the claim indexes.
+        statement.push("jobs WHERE status = 0 AND due = 1 AND next_attempt_at <= ");
+        D::push_value(statement, Value::from(now.as_millis()));
+        if let Some(name) = name {
+            statement.push(" AND job_name = ");
+            D::push_value(statement, name.into());
+        }
+        statement.push(format_args!(" ORDER BY {order} LIMIT {limit}"));
+    };
+    let statement = |names: &[Option<&str>]| {
+        let mut statement = QueryBuilder::<D>::new("SELECT ");
+        statement.push(COLUMNS).push(" FROM ");
+        if let [name] = names {
+            push_branch(&mut statement, *name);
+        } else {
+            statement.push("(");
+            for (index, name) in names.iter().enumerate() {
+                statement.push(if index == 0 { "" } else { " UNION ALL " });
+                statement.push("SELECT * FROM (SELECT id AS place_id FROM ");
+                push_branch(&mut statement, *name);
+                statement.push(format_args!(") AS branch_{index}"));
+            }
+            statement.push(") AS page JOIN jobs ON jobs.id = page.place_id ORDER BY ");
+            statement.push(format_args!(
+                "jobs.priority DESC, jobs.next_attempt_at, jobs.id LIMIT {limit}"
+            ));
+        }
+        statement.push(D::LOCK_ROWS);
+        statement
+    };
+    names.chunks(MAX_BRANCHES).map(statement).collect()
+}

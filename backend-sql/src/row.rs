@@ -1,0 +1,179 @@
+//! A job as a row, and back.
+
+use std::time::Duration;
+
+use jobstore_core::{Error, Job, JobId, JobParams, JobStatus, Result, Timestamp};
+
+use crate::dialect::{Driver, Value};
+
+/// The columns of a job, in the order in which [`read`] and [`values`] have them.
+pub(crate) const COLUMNS: &str = "jobs.id, jobs.creation_time, jobs.job_name, jobs.params, \
+    jobs.timeout, jobs.status, jobs.result, jobs.retry_count, jobs.last_update_time, \
+    jobs.priority, jobs.next_attempt_at, jobs.max_retries, jobs.unique_key, jobs.lease_owner, \
+    jobs.lease_expires_at, jobs.fence, jobs.last_error";
+
+/// The columns to insert: those of [`values`].
+pub(crate) const INSERT_COLUMNS: &str = "id, creation_time, job_name, params, timeout, status, \
+    result, retry_count, last_update_time, priority, next_attempt_at, max_retries, unique_key, \
+    lease_owner, lease_expires_at, fence, last_error, due";
+
+/// The columns that an update may change, after the one that finds the row: those of [`changes`].
+pub(crate) const CHANGED_COLUMNS: [&str; 11] = [
+    "id",
+    "status",
+    "result",
+    "retry_count",
+    "last_update_time",
+    "next_attempt_at",
+    "lease_owner",
+    "lease_expires_at",
+    "fence",
+    "last_error",
+    "due",
+];
+
+/// Everything of a new job.
+pub(crate) fn values(job: &Job, now: Timestamp) -> Vec<Value> {
+    vec![
+        job.id.to_string().into(),
+        job.creation_time.as_millis().into(),
+        job.job_name.as_str().into(),
+        job.params.as_str().into(),
+        Value::Real(job.timeout.map(|timeout| timeout.as_secs_f64())),
+        i64::from(job.status.as_i32()).into(),
+        Value::Text(job.result.clone()),
+        i64::from(job.retry_count).into(),
+        job.last_update_time.as_millis().into(),
+        i64::from(job.priority).into(),
+        job.next_attempt_at.as_millis().into(),
+        Value::Int(job.max_retries.map(i64::from)),
+        Value::Text(job.unique_key.clone()),
+        Value::Text(job.lease_owner.clone()),
+        Value::Int(job.lease_expires_at.map(Timestamp::as_millis)),
+        fence(job),
+        Value::Text(job.last_error.clone()),
+        due(job, now),
+    ]
+}
+
+/// What an update may have changed.
+pub(crate) fn changes(job: &Job, now: Timestamp) -> Vec<Value> {
+    vec![
+        job.id.to_string().into(),
+        i64::from(job.status.as_i32()).into(),
+        Value::Text(job.result.clone()),
+        i64::from(job.retry_count).into(),
+        job.last_update_time.as_millis().into(),
+        job.next_attempt_at.as_millis().into(),
+        Value::Text(job.lease_owner.clone()),
+        Value::Int(job.lease_expires_at.map(Timestamp::as_millis)),
+        fence(job),
+        Value::Text(job.last_error.clone()),
+        due(job, now),
+    ]
+}
+
+/// Whether the job is in the claim index already, or still waits for its time in the other one.
+fn due(job: &Job, now: Timestamp) -> Value {
+    i64::from(job.next_attempt_at <= now).into()
+}
+
+fn fence(job: &Job) -> Value {
+    // A fence counts starts: it would take millennia to pass what a signed integer holds.
+    i64::try_from(job.fence).unwrap_or(i64::MAX).into()
+}
+
+/// Reads a row of [`COLUMNS`].
+///
+/// # Errors
+///
+/// [`Error::Unreadable`] with the id as far as it can be read, and the column that is wrong.
+pub(crate) fn read<D: Driver>(row: &D::Row) -> Result<Job> {
+    let reader = Reader::<'_, D> { row };
+    Ok(Job {
+        id: reader
+            .text(0, "id")?
+            .parse()
+            .map_err(|_| reader.unreadable("id is not a UUID"))?,
+        creation_time: reader.time(1, "creation_time")?,
+        job_name: reader.text(2, "job_name")?,
+        params: JobParams::new(reader.text(3, "params")?),
+        timeout: reader.timeout(4)?,
+        status: reader.status(5)?,
+        result: reader.optional_text(6, "result")?,
+        retry_count: reader.number(7, "retry_count")?,
+        last_update_time: reader.time(8, "last_update_time")?,
+        priority: reader.number(9, "priority")?,
+        next_attempt_at: reader.time(10, "next_attempt_at")?,
+        max_retries: reader.optional_number(11, "max_retries")?,
+        unique_key: reader.optional_text(12, "unique_key")?,
+        lease_owner: reader.optional_text(13, "lease_owner")?,
+        lease_expires_at: reader
+            .optional_number(14, "lease_expires_at")?
+            .map(Timestamp::from_millis),
+        fence: reader.number(15, "fence")?,
+        last_error: reader.optional_text(16, "last_error")?,
+    })
+}
+
+struct Reader<'a, D: Driver> {
+    row: &'a D::Row,
+}
+
+impl<D: Driver> Reader<'_, D> {
+    fn unreadable(&self, reason: impl Into<String>) -> Error {
+        let id = D::text(self.row, 0).ok().flatten().unwrap_or_default();
+        Error::Unreadable {
+            id,
+            reason: reason.into(),
+        }
+    }
+
+    fn optional_text(&self, column: usize, name: &str) -> Result<Option<String>> {
+        D::text(self.row, column).map_err(|_| self.unreadable(format!("{name} is not a text")))
+    }
+
+    fn text(&self, column: usize, name: &str) -> Result<String> {
+        let text = self.optional_text(column, name)?;
+        text.ok_or_else(|| self.unreadable(format!("{name} is missing")))
+    }
+
+    fn optional_number<N: TryFrom<i64>>(&self, column: usize, name: &str) -> Result<Option<N>> {
+        let number = D::int(self.row, column);
+        let number = number.map_err(|_| self.unreadable(format!("{name} is not an integer")))?;
+        let number = number.map(N::try_from).transpose();
+        number.map_err(|_| self.unreadable(format!("{name} is out of range")))
+    }
+
+    fn number<N: TryFrom<i64>>(&self, column: usize, name: &str) -> Result<N> {
+        let number = self.optional_number(column, name)?;
+        number.ok_or_else(|| self.unreadable(format!("{name} is missing")))
+    }
+
+    fn time(&self, column: usize, name: &str) -> Result<Timestamp> {
+        self.number(column, name).map(Timestamp::from_millis)
+    }
+
+    fn status(&self, column: usize) -> Result<JobStatus> {
+        let status: i32 = self.number(column, "status")?;
+        JobStatus::from_i32(status)
+            .ok_or_else(|| self.unreadable(format!("status {status} is unknown")))
+    }
+
+    fn timeout(&self, column: usize) -> Result<Option<Duration>> {
+        let secs = D::real(self.row, column);
+        let secs = secs.map_err(|_| self.unreadable("timeout is not a number"))?;
+        let Some(secs) = secs else { return Ok(None) };
+        if secs.is_nan() || secs < 0.0 {
+            return Err(self.unreadable("timeout is out of range"));
+        }
+        Ok(Some(
+            Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX),
+        ))
+    }
+}
+
+/// The ids as values.
+pub(crate) fn id_values(ids: &[JobId]) -> impl ExactSizeIterator<Item = Value> + '_ {
+    ids.iter().map(|id| Value::from(id.to_string()))
+}

@@ -1,0 +1,233 @@
+//! The one task that writes, and the calls it merges.
+//!
+//! While a transaction is being committed, calls gather in the channel; the next transaction takes
+//! all of them. There is no timer: a caller alone waits for nobody.
+
+use jobstore_core::{
+    ClaimRequest, Clock as _, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result,
+    StoreClock, Update,
+};
+use sqlx::Pool;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::dialect::Dialect;
+use crate::write;
+
+/// The most calls in one transaction.
+const MAX_MERGED: usize = 512;
+
+/// A request and where its answer goes.
+#[derive(Debug)]
+pub(crate) struct Call<Request, Answer> {
+    request: Request,
+    answer: oneshot::Sender<Result<Answer>>,
+}
+
+impl<Request, Answer> Call<Request, Answer> {
+    /// Whether nobody waits any more. Such a call was never begun, so it is left out.
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn answer(self, answer: Result<Answer>) {
+        // An error means that the caller gave up meanwhile, which is its right.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// A call that writes.
+#[derive(Debug)]
+pub(crate) enum WriteCall {
+    Create(Call<Vec<NewJob>, Vec<Creation>>),
+    Update(Call<Vec<Update>, Vec<Result<Job>>>),
+    Claim(Call<ClaimRequest, Vec<Job>>),
+    Delete(Call<DeleteRequest, Vec<JobId>>),
+}
+
+/// The way to the writing task. The task ends when the last of these is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer(mpsc::Sender<WriteCall>);
+
+impl Writer {
+    /// Starts the task.
+    pub(crate) fn spawn<D: Dialect>(pool: Pool<D>, clock: Arc<StoreClock>) -> Self {
+        let (sender, receiver) = mpsc::channel(MAX_MERGED);
+        tokio::spawn(run(pool, clock, receiver));
+        Self(sender)
+    }
+
+    /// Sends a request to the task and waits for its answer. When this is dropped, the call has
+    /// happened wholly or not at all, because the task does not depend on who waits.
+    pub(crate) async fn call<Request, Answer>(
+        &self,
+        request: Request,
+        kind: fn(Call<Request, Answer>) -> WriteCall,
+    ) -> Result<Answer> {
+        let stopped = || Error::Unavailable {
+            reason: "the store's writing task has ended".into(),
+        };
+        let (answer, answered) = oneshot::channel();
+        let call = kind(Call { request, answer });
+        self.0.send(call).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// The calls of one transaction by kind.
+#[derive(Debug, Default)]
+struct Group {
+    creates: Vec<Call<Vec<NewJob>, Vec<Creation>>>,
+    updates: Vec<Call<Vec<Update>, Vec<Result<Job>>>>,
+    claims: Vec<Call<ClaimRequest, Vec<Job>>>,
+    deletes: Vec<Call<DeleteRequest, Vec<JobId>>>,
+}
+
+/// What the calls of a group came to, in the same order.
+struct Answers {
+    creates: Vec<Result<Vec<Creation>>>,
+    updates: Vec<Vec<Result<Job>>>,
+    claims: Vec<Vec<Job>>,
+    deletes: Vec<Vec<JobId>>,
+}
+
+impl Group {
+    fn push(&mut self, call: WriteCall) {
+        match call {
+            WriteCall::Create(call) if !call.is_abandoned() => self.creates.push(call),
+            WriteCall::Update(call) if !call.is_abandoned() => self.updates.push(call),
+            WriteCall::Claim(call) if !call.is_abandoned() => self.claims.push(call),
+            WriteCall::Delete(call) if !call.is_abandoned() => self.deletes.push(call),
+            _ => {}
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.creates.len() + self.updates.len() + self.claims.len() + self.deletes.len()
+    }
+
+    /// A group for each call alone.
+    fn split(self) -> impl Iterator<Item = Group> {
+        let creates = self.creates.into_iter().map(WriteCall::Create);
+        let updates = self.updates.into_iter().map(WriteCall::Update);
+        let claims = self.claims.into_iter().map(WriteCall::Claim);
+        let deletes = self.deletes.into_iter().map(WriteCall::Delete);
+        updates
+            .chain(creates)
+            .chain(claims)
+            .chain(deletes)
+            .map(|call| {
+                let mut group = Group::default();
+                group.push(call);
+                group
+            })
+    }
+
+    fn answer(self, answers: Answers) {
+        self.creates
+            .into_iter()
+            .zip(answers.creates)
+            .for_each(|(call, answer)| call.answer(answer));
+        let updates = self.updates.into_iter().zip(answers.updates);
+        updates.for_each(|(call, answer)| call.answer(Ok(answer)));
+        let claims = self.claims.into_iter().zip(answers.claims);
+        claims.for_each(|(call, answer)| call.answer(Ok(answer)));
+        let deletes = self.deletes.into_iter().zip(answers.deletes);
+        deletes.for_each(|(call, answer)| call.answer(Ok(answer)));
+    }
+
+    fn refuse(self, error: &Error) {
+        self.creates
+            .into_iter()
+            .for_each(|call| call.answer(Err(error.clone())));
+        self.updates
+            .into_iter()
+            .for_each(|call| call.answer(Err(error.clone())));
+        self.claims
+            .into_iter()
+            .for_each(|call| call.answer(Err(error.clone())));
+        self.deletes
+            .into_iter()
+            .for_each(|call| call.answer(Err(error.clone())));
+    }
+}
+
+async fn run<D: Dialect>(
+    pool: Pool<D>,
+    clock: Arc<StoreClock>,
+    mut receiver: mpsc::Receiver<WriteCall>,
+) {
+    while let Some(first) = receiver.recv().await {
+        let mut group = Group::default();
+        group.push(first);
+        while group.len() < MAX_MERGED
+            && let Ok(call) = receiver.try_recv()
+        {
+            group.push(call);
+        }
+        let error = match commit(&pool, &clock, &group).await {
+            Ok(answers) => {
+                group.answer(answers);
+                continue;
+            }
+            Err(error) => error,
+        };
+        // One call may have spoilt it for the others, so each is run again alone; not when the
+        // engine is away or busy, for that would only make them all wait longer.
+        if error.is_retryable() || group.len() < 2 {
+            group.refuse(&error);
+            continue;
+        }
+        for alone in group.split() {
+            match commit(&pool, &clock, &alone).await {
+                Ok(answers) => alone.answer(answers),
+                Err(error) => alone.refuse(&error),
+            }
+        }
+    }
+}
+
+/// Runs a group in one transaction. On an error nothing of it has happened, unless the commit
+/// itself failed half way, when repeating the calls is safe.
+async fn commit<D: Dialect>(pool: &Pool<D>, clock: &StoreClock, group: &Group) -> Result<Answers> {
+    let mut connection = pool.acquire().await.map_err(D::error)?;
+    D::run(&mut connection, D::BEGIN).await.map_err(D::error)?;
+    let done = match write::<D>(&mut connection, clock, group).await {
+        Ok(answers) => D::run(&mut connection, "COMMIT")
+            .await
+            .map(|()| answers)
+            .map_err(D::error),
+        Err(error) => Err(error),
+    };
+    if done.is_err() && D::run(&mut connection, "ROLLBACK").await.is_err() {
+        // Some errors end the transaction by themselves. If it is open still, the connection must
+        // not go back to the pool; to close one that could have stayed costs little.
+        drop(connection.detach());
+    }
+    done
+}
+
+async fn write<D: Dialect>(
+    connection: &mut D::Connection,
+    clock: &StoreClock,
+    group: &Group,
+) -> Result<Answers> {
+    // Taken inside the transaction, so that times follow the order of commits.
+    let now = clock.now();
+    let updates: Vec<&[Update]> = group.updates.iter().map(|call| &*call.request).collect();
+    let creates: Vec<&[NewJob]> = group.creates.iter().map(|call| &*call.request).collect();
+    let claims: Vec<&ClaimRequest> = group.claims.iter().map(|call| &call.request).collect();
+    let updates = write::update::<D>(connection, &updates, now).await?;
+    let creates = write::create::<D>(connection, &creates, now).await?;
+    let claims = write::claim::<D>(connection, &claims, now).await?;
+    let mut deletes = Vec::with_capacity(group.deletes.len());
+    for call in &group.deletes {
+        deletes.push(write::delete::<D>(connection, &call.request).await?);
+    }
+    Ok(Answers {
+        creates,
+        updates,
+        claims,
+        deletes,
+    })
+}
