@@ -28,6 +28,13 @@ pub trait Dialect: Driver {
     /// The steps that lead from an empty database to this version's schema.
     fn migrations() -> &'static [crate::migrate::Migration];
 
+    /// The index that finds a job by its id.
+    const PRIMARY_KEY: &'static str;
+
+    /// The table of jobs, to be read through this index. Engines whose planner finds it by itself
+    /// name the table alone.
+    fn jobs_by(index: &str) -> String;
+
     /// Counts the tables of this name (bound as the only argument).
     const TABLE_EXISTS: &'static str;
 }

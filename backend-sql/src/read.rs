@@ -219,8 +219,7 @@ fn page_statement<D: Dialect>(
     let mut statement = QueryBuilder::<D>::new("SELECT ");
     statement.push(COLUMNS).push(" FROM ");
     let push_branch = |statement: &mut QueryBuilder<D>, branch: &Branch<'_>| {
-        statement.push("jobs WHERE ");
-        push_conditions(statement, filter, branch);
+        push_branch_conditions(statement, filter, branch, start.map(|_| order));
         if let Some(start) = start {
             statement.push(format_args!(" AND (creation_time, id) {after} ("));
             D::push_value(statement, start.time.into());
@@ -255,11 +254,19 @@ fn page_statement<D: Dialect>(
     statement
 }
 
-fn push_conditions<D: Dialect>(
+/// Writes `jobs WHERE …`; `walking` is the order of a listing that has a place to start from.
+fn push_branch_conditions<D: Dialect>(
     statement: &mut QueryBuilder<D>,
     filter: &JobFilter,
     branch: &Branch<'_>,
+    walking: Option<Order>,
 ) {
+    let index = match branch {
+        Branch::Status(_, None) => D::jobs_by("jobs_by_status"),
+        Branch::Status(_, Some(_)) => D::jobs_by("jobs_by_name"),
+        Branch::Ids(_) => D::jobs_by(D::PRIMARY_KEY),
+    };
+    statement.push(index).push(" WHERE ");
     match branch {
         Branch::Status(status, name) => {
             statement.push(format_args!("status = {}", status.as_i32()));
@@ -288,18 +295,28 @@ fn push_conditions<D: Dialect>(
             }
         }
     }
-    push_times(statement, filter);
+    push_times(statement, filter, walking);
 }
 
-fn push_times<D: Dialect>(statement: &mut QueryBuilder<D>, filter: &JobFilter) {
+fn push_times<D: Dialect>(
+    statement: &mut QueryBuilder<D>,
+    filter: &JobFilter,
+    walking: Option<Order>,
+) {
     let mut push = |condition: &str, time: Option<Timestamp>| {
         if let Some(time) = time {
             statement.push(" AND ").push(condition);
             D::push_value(statement, time.as_millis().into());
         }
     };
-    push("creation_time >= ", filter.created_from);
-    push("creation_time <= ", filter.created_to);
+    // The bound behind a walk is met by the place it starts from. Said again, it could be the one
+    // that the engine looks up in the index, and every page would read the walk so far.
+    if walking != Some(Order::Ascending) {
+        push("creation_time >= ", filter.created_from);
+    }
+    if walking != Some(Order::Descending) {
+        push("creation_time <= ", filter.created_to);
+    }
     push(
         "status = 1 AND lease_expires_at <= ",
         filter.lease_expired_by,
@@ -318,11 +335,11 @@ pub(crate) async fn count<D: Dialect>(
         for (index, branch) in branches.iter().enumerate() {
             statement.push(if index == 0 { "" } else { " UNION ALL " });
             statement.push(if by_engine {
-                "SELECT status, COUNT(*) AS jobs FROM jobs WHERE "
+                "SELECT status, COUNT(*) AS jobs FROM "
             } else {
-                "SELECT status, 1 AS jobs, params FROM jobs WHERE "
+                "SELECT status, 1 AS jobs, params FROM "
             });
-            push_conditions(&mut statement, filter, branch);
+            push_branch_conditions(&mut statement, filter, branch, None);
             if by_engine {
                 statement.push(" GROUP BY status");
             }
@@ -373,8 +390,14 @@ pub(crate) fn claim_statements<D: Dialect>(
     }
     let order = "priority DESC, next_attempt_at, id";
     let push_branch = |statement: &mut QueryBuilder<D>, name: Option<&str>| {
+        let index = if name.is_some() {
+            "jobs_due_by_name"
+        } else {
+            "jobs_due"
+        };
         // Word for word the predicate of the claim indexes.
-        statement.push("jobs WHERE status = 0 AND due = 1 AND next_attempt_at <= ");
+        statement.push(D::jobs_by(index));
+        statement.push(" WHERE status = 0 AND due = 1 AND next_attempt_at <= ");
         D::push_value(statement, Value::from(now.as_millis()));
         if let Some(name) = name {
             statement.push(" AND job_name = ");

@@ -25,6 +25,8 @@ impl Dialect for Sqlite {
     // write, and no waiting would help it.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const LOCK_ROWS: &'static str = "";
+    // The name that SQLite gives to the index of a primary key.
+    const PRIMARY_KEY: &'static str = "sqlite_autoindex_jobs_1";
     const TABLE_EXISTS: &'static str =
         "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = ";
 
@@ -41,6 +43,14 @@ impl Dialect for Sqlite {
             ") AS new WHERE jobs.{} = new.column1",
             columns[0]
         ));
+    }
+
+    // Without statistics SQLite takes the index whose first columns are compared, even when another
+    // gives the order, and reads every pending job to claim one. Statistics would change as the
+    // table does; naming the index makes a claim cost the same always, and fails loudly when the
+    // index is gone.
+    fn jobs_by(index: &str) -> String {
+        format!("jobs INDEXED BY {index}")
     }
 
     fn is_busy(error: &sqlx::Error) -> bool {

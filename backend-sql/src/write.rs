@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use jobstore_core::{
-    Applied, ClaimRequest, Creation, DeleteRequest, Error, Job, JobId, JobStatus, NewJob, Result,
-    Timestamp, Update, claimed,
+    Applied, ClaimRequest, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, Timestamp,
+    Update, claimed,
 };
 use sqlx::QueryBuilder;
 
@@ -108,18 +108,22 @@ async fn holders<D: Dialect>(
     keys.sort_unstable();
     keys.dedup();
     let mut holders = HashMap::new();
-    for keys in keys.chunks(250) {
-        let mut statement = QueryBuilder::<D>::new("SELECT ");
+    let keys = keys
+        .into_iter()
+        .map(|(name, key)| vec![name.into(), key.into()]);
+    let keys: Vec<Vec<Value>> = keys.collect();
+    for keys in pieces(&keys) {
+        let mut statement = QueryBuilder::<D>::new("WITH wanted (name, key) AS (VALUES ");
+        push_rows(&mut statement, keys);
+        statement
+            .push(") SELECT ")
+            .push(COLUMNS)
+            .push(" FROM wanted JOIN ");
         // Word for word the predicate of the index of unique keys.
-        statement.push(COLUMNS).push(
-            " FROM jobs WHERE unique_key IS NOT NULL AND status < 2 AND (job_name, unique_key) IN \
-             (VALUES ",
+        statement.push(D::jobs_by("jobs_unique_key")).push(
+            " ON jobs.job_name = wanted.name AND jobs.unique_key = wanted.key \
+             WHERE jobs.unique_key IS NOT NULL AND jobs.status < 2",
         );
-        let rows = keys
-            .iter()
-            .map(|(name, key)| vec![name.as_str().into(), key.as_str().into()]);
-        push_rows(&mut statement, &rows.collect::<Vec<_>>());
-        statement.push(")");
         let mut unreadable = None;
         D::fetch(connection, statement, |row| match row::read::<D>(row) {
             Ok(job) => holders.extend(owned(job.held_unique_key()).map(|key| (key, job))),
@@ -218,9 +222,10 @@ pub(crate) async fn claim<D: Dialect>(
     }
     // What became due since moves into the claim index, once for each job, so that no claim ever
     // reads past jobs whose time has not come.
-    let mut statement = QueryBuilder::<D>::new(
-        "UPDATE jobs SET due = 1 WHERE status = 0 AND due = 0 AND next_attempt_at <= ",
-    );
+    let mut statement = QueryBuilder::<D>::new("UPDATE ");
+    statement
+        .push(D::jobs_by("jobs_waiting"))
+        .push(" SET due = 1 WHERE status = 0 AND due = 0 AND next_attempt_at <= ");
     D::push_value(&mut statement, now.as_millis().into());
     D::execute(connection, statement).await.map_err(D::error)?;
 
@@ -294,10 +299,15 @@ pub(crate) async fn delete<D: Dialect>(
     connection: &mut D::Connection,
     request: &DeleteRequest,
 ) -> Result<Vec<JobId>> {
-    let finalized = JobStatus::Running.as_i32();
-    let mut statement = QueryBuilder::<D>::new(format!(
-        "SELECT id FROM jobs WHERE status > {finalized} AND "
-    ));
+    let index = match request {
+        DeleteRequest::Ids(_) => D::PRIMARY_KEY,
+        DeleteRequest::Before { .. } => "jobs_ended",
+    };
+    let mut statement = QueryBuilder::<D>::new("SELECT id FROM ");
+    // Word for word the predicate of the index of ended jobs.
+    statement
+        .push(D::jobs_by(index))
+        .push(" WHERE status > 1 AND ");
     match request {
         DeleteRequest::Ids(ids) if ids.is_empty() => return Ok(Vec::new()),
         DeleteRequest::Ids(ids) => {
