@@ -35,8 +35,8 @@ pub trait Dialect: Driver {
     /// name the table alone.
     fn jobs_by(index: &str) -> String;
 
-    /// Counts the tables of this name (bound as the only argument).
-    const TABLE_EXISTS: &'static str;
+    /// Names those of the tables `jobs` and `jobstore_migrations` that exist.
+    const TABLES: &'static str;
 }
 
 /// A value of one of the types that our columns have.

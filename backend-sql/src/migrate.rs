@@ -102,8 +102,16 @@ fn latest<D: Dialect>() -> i64 {
 /// The version found; refuses one that is newer than this program, and a table of jobs that is not
 /// ours.
 async fn version<D: Dialect>(connection: &mut D::Connection) -> Result<i64> {
-    if !table_exists::<D>(connection, "jobstore_migrations").await? {
-        if table_exists::<D>(connection, "jobs").await? {
+    // Both tables in one statement: between two, another process may make them.
+    let mut tables = Vec::new();
+    let each = |row: &D::Row| tables.extend(D::text(row, 0).ok().flatten());
+    let statement = QueryBuilder::<D>::new(D::TABLES);
+    D::fetch(connection, statement, each)
+        .await
+        .map_err(D::error)?;
+    let exists = |name: &str| tables.iter().any(|table| table == name);
+    if !exists("jobstore_migrations") {
+        if exists("jobs") {
             return Err(incompatible(
                 "there is a table `jobs` that jobstore did not make",
             ));
@@ -119,12 +127,6 @@ async fn version<D: Dialect>(connection: &mut D::Connection) -> Result<i64> {
         )));
     }
     Ok(found)
-}
-
-async fn table_exists<D: Dialect>(connection: &mut D::Connection, table: &str) -> Result<bool> {
-    let mut statement = QueryBuilder::<D>::new(D::TABLE_EXISTS);
-    D::push_value(&mut statement, table.into());
-    Ok(one_int::<D>(connection, statement).await? > 0)
 }
 
 async fn one_int<D: Dialect>(

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jobstore_core::{Clock, Error, Result, StoreClock};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::dialect::{Dialect, Statement, Value, push_rows};
 use crate::error::{backend, incompatible, unavailable};
@@ -27,8 +27,8 @@ impl Dialect for Sqlite {
     const LOCK_ROWS: &'static str = "";
     // The name that SQLite gives to the index of a primary key.
     const PRIMARY_KEY: &'static str = "sqlite_autoindex_jobs_1";
-    const TABLE_EXISTS: &'static str =
-        "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = ";
+    const TABLES: &'static str = "SELECT name FROM sqlite_schema \
+        WHERE type = 'table' AND name IN ('jobs', 'jobstore_migrations')";
 
     fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {
         statement.push("UPDATE jobs SET ");
@@ -62,7 +62,9 @@ impl Dialect for Sqlite {
             Some(5 | 6) => unavailable("the database file is locked by another writer"),
             Some(13) => unavailable("the disk is full"),
             Some(8) => backend("the database file is read-only"),
-            Some(14) => backend("the database file cannot be opened: does its directory exist?"),
+            Some(14) => {
+                backend("the database file cannot be opened: does it, or its directory, exist?")
+            }
             Some(11) => incompatible("the database file is damaged"),
             Some(26) => incompatible("the file is not a SQLite database"),
             _ => match error {
@@ -103,11 +105,17 @@ pub enum Synchronous {
     Normal,
 }
 
+#[derive(Clone, Debug)]
+enum Source {
+    Memory,
+    File(PathBuf),
+    Pool(SqlitePool),
+}
+
 /// How to open a SQLite store.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
-    /// None for a store in memory.
-    path: Option<PathBuf>,
+    source: Source,
     clock: Option<Arc<dyn Clock>>,
     synchronous: Synchronous,
     busy_timeout: Duration,
@@ -118,7 +126,7 @@ impl SqliteOptions {
     /// A store in this file, which is made when it does not exist.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
-            path: Some(path.as_ref().to_owned()),
+            source: Source::File(path.as_ref().to_owned()),
             ..Self::in_memory()
         }
     }
@@ -126,11 +134,21 @@ impl SqliteOptions {
     /// A store in memory, gone with its last handle.
     pub fn in_memory() -> Self {
         Self {
-            path: None,
+            source: Source::Memory,
             clock: None,
             synchronous: Synchronous::Full,
             busy_timeout: Duration::from_secs(10),
             migrate: true,
+        }
+    }
+
+    /// A store that uses a pool of the caller's, beside what the caller does with it. The settings
+    /// of its connections stay as they are, so [`open`](Self::open) refuses them when they promise
+    /// less than [`Synchronous`] says.
+    pub fn existing(pool: SqlitePool) -> Self {
+        Self {
+            source: Source::Pool(pool),
+            ..Self::in_memory()
         }
     }
 
@@ -175,67 +193,151 @@ impl SqliteOptions {
     /// [`Error::Incompatible`] when the file is no database, has a newer schema, a table `jobs` that
     /// is not ours, or (without migrating) an older schema; [`Error::Backend`] when it is read-only
     /// or its directory does not exist; [`Error::Unavailable`] when another process held it for
-    /// longer than the busy timeout.
+    /// longer than the busy timeout; [`Error::InvalidArgument`] when the connections of an existing
+    /// pool promise too little.
     pub async fn open(self) -> Result<SqliteJobStore> {
-        let connect = match &self.path {
-            Some(path) => SqliteConnectOptions::new()
-                .filename(path)
-                .create_if_missing(self.migrate)
-                .journal_mode(SqliteJournalMode::Wal),
-            None => SqliteConnectOptions::new().in_memory(true),
-        };
-        let connect = connect
+        let (readers, writers) = self.pools().await?;
+        let mut connection = writers.acquire().await.map_err(Sqlite::error)?;
+        if self.migrate {
+            migrate::up::<Sqlite>(&mut connection).await?;
+        }
+        migrate::check::<Sqlite>(&mut connection).await?;
+        drop(connection);
+        let clock = self.clock.map_or_else(StoreClock::default, StoreClock::new);
+        Ok(SqlJobStore::new(readers, writers, clock))
+    }
+
+    /// Removes the schema, and every job with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn remove_schema(self) -> Result<()> {
+        let (_, writers) = self.pools().await?;
+        let mut connection = writers.acquire().await.map_err(Sqlite::error)?;
+        migrate::down::<Sqlite>(&mut connection).await
+    }
+
+    /// The pools to read and to write with.
+    async fn pools(&self) -> Result<(SqlitePool, SqlitePool)> {
+        match &self.source {
+            // Another connection would see another store.
+            Source::Memory => {
+                let connect = self.connect_options().in_memory(true);
+                let pool = pool_options(1)
+                    .min_connections(1)
+                    .connect_with(connect)
+                    .await;
+                let pool = pool.map_err(Sqlite::error)?;
+                Ok((pool.clone(), pool))
+            }
+            Source::File(path) => {
+                let connect = self.connect_options().filename(path);
+                let connect = connect
+                    .create_if_missing(self.migrate)
+                    .journal_mode(SqliteJournalMode::Wal);
+                let writers = open_pool(&pool_options(1), &connect, self.busy_timeout).await?;
+                Ok((pool_options(4).connect_lazy_with(connect), writers))
+            }
+            Source::Pool(pool) => {
+                let mut connection = pool.acquire().await.map_err(Sqlite::error)?;
+                self.check_promise(&mut connection).await?;
+                Ok((pool.clone(), pool.clone()))
+            }
+        }
+    }
+
+    fn connect_options(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
             .busy_timeout(self.busy_timeout)
             .statement_cache_capacity(256)
             .synchronous(match self.synchronous {
                 Synchronous::Full => SqliteSynchronous::Full,
                 Synchronous::Normal => SqliteSynchronous::Normal,
-            });
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .min_connections(1)
-                // Nothing is gained by closing connections of a file, and all is lost by closing
-                // the one of a store in memory.
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
+            })
+    }
+
+    /// Refuses a connection whose settings promise less than these options.
+    async fn check_promise(&self, connection: &mut SqliteConnection) -> Result<()> {
+        let Settings {
+            journal_mode,
+            synchronous,
+        } = Settings::read(connection).await?;
+        let kept = match (self.synchronous, journal_mode.as_str()) {
+            (_, "memory") => true,
+            (Synchronous::Full, "wal") => synchronous >= 2,
+            // A rollback journal's own directory entry is on disk at EXTRA only.
+            (Synchronous::Full, "delete" | "truncate" | "persist") => synchronous >= 3,
+            (Synchronous::Full, _) => false,
+            (Synchronous::Normal, journal_mode) => journal_mode != "off" && synchronous >= 1,
         };
-        let writers = open_pool(&pool(1), &connect, self.busy_timeout).await?;
-        {
-            let mut connection = writers.acquire().await.map_err(Sqlite::error)?;
-            if self.migrate {
-                migrate::up::<Sqlite>(&mut connection).await?;
-            }
-            migrate::check::<Sqlite>(&mut connection).await?;
+        if kept {
+            return Ok(());
         }
-        // A store in memory has one connection, for reading too: another would see another store.
-        let readers = match self.path {
-            Some(_) => pool(4).min_connections(0).connect_lazy_with(connect),
-            None => writers.clone(),
-        };
-        let clock = self.clock.map_or_else(StoreClock::default, StoreClock::new);
-        Ok(SqlJobStore::new(readers, writers, clock))
+        Err(Error::invalid(
+            "pool",
+            format!(
+                "journal_mode={journal_mode} with synchronous={synchronous} may lose returned calls in a power \
+                 cut: use WAL with FULL (2), or ask for less with Synchronous::Normal"
+            ),
+        ))
+    }
+}
+
+/// The settings of a connection that decide what survives a power cut, as SQLite reports them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `wal` for a file of ours, `memory` for a store in memory.
+    pub journal_mode: String,
+    /// 0 off, 1 normal, 2 full, 3 extra.
+    pub synchronous: i64,
+}
+
+impl Settings {
+    async fn read(connection: &mut SqliteConnection) -> Result<Self> {
+        let journal_mode = sqlx::query_scalar("PRAGMA journal_mode");
+        let synchronous = sqlx::query_scalar("PRAGMA synchronous");
+        Ok(Self {
+            journal_mode: journal_mode
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(Sqlite::error)?,
+            synchronous: synchronous
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(Sqlite::error)?,
+        })
     }
 }
 
 impl SqliteJobStore {
-    /// Undoes the schema: the table of jobs is gone, with every job.
+    /// The settings in force, asked of SQLite itself.
     ///
     /// # Errors
     ///
-    /// [`Error::Incompatible`] when the schema is newer than this program.
-    pub async fn remove_schema(options: SqliteOptions) -> Result<()> {
-        let path = options.path.unwrap_or_default();
-        let connect = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(options.busy_timeout);
-        let pool = SqlitePool::connect_with(connect)
-            .await
-            .map_err(Sqlite::error)?;
-        let mut connection = pool.acquire().await.map_err(Sqlite::error)?;
-        migrate::down::<Sqlite>(&mut connection).await
+    /// [`Error::Unavailable`] when no connection is free.
+    pub async fn settings(&self) -> Result<Settings> {
+        Settings::read(&mut *self.reader().await?).await
     }
+}
+
+fn pool_options(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        // Nothing is gained by closing connections of a file, and all is lost by closing the one of
+        // a store in memory.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// The SQL that makes the schema, for those who run migrations themselves.
+pub fn schema() -> String {
+    MIGRATIONS
+        .iter()
+        .map(|step| step.up)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Opens a pool. While several processes make the file at once, SQLite says that it is busy without

@@ -51,7 +51,7 @@ impl<D: Dialect> SqlJobStore<D> {
         verdicts.pop().unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<D>> {
+    pub(crate) async fn reader(&self) -> Result<sqlx::pool::PoolConnection<D>> {
         self.readers.acquire().await.map_err(D::error)
     }
 }

@@ -191,7 +191,11 @@ async fn run<D: Dialect>(
 /// itself failed half way, when repeating the calls is safe.
 async fn commit<D: Dialect>(pool: &Pool<D>, clock: &StoreClock, group: &Group) -> Result<Answers> {
     let mut connection = pool.acquire().await.map_err(D::error)?;
-    D::run(&mut connection, D::BEGIN).await.map_err(D::error)?;
+    if let Err(error) = D::run(&mut connection, D::BEGIN).await {
+        // In a pool of the caller's, a transaction that was dropped may be open on it still.
+        drop(connection.detach());
+        return Err(D::error(error));
+    }
     let done = match write::<D>(&mut connection, clock, group).await {
         Ok(answers) => D::run(&mut connection, "COMMIT")
             .await
