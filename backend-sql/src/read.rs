@@ -25,31 +25,28 @@ pub(crate) async fn get<D: Dialect>(
     ids: &[JobId],
 ) -> Result<Vec<Option<Job>>> {
     let jobs = by_id::<D>(connection, ids, "").await?;
-    Ok(ids.iter().map(|id| jobs.get(id).cloned()).collect())
+    ids.iter()
+        .map(|id| jobs.get(id).cloned().transpose())
+        .collect()
 }
 
-/// The jobs with these ids; `lock` ends the statement.
+/// The rows with these ids, each a job or the reason why it is none; `lock` ends the statement.
 pub(crate) async fn by_id<D: Dialect>(
     connection: &mut D::Connection,
     ids: &[JobId],
     lock: &str,
-) -> Result<HashMap<JobId, Job>> {
+) -> Result<HashMap<JobId, Result<Job>>> {
     let mut jobs = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(1000) {
         let mut statement = QueryBuilder::<D>::new("SELECT ");
         statement.push(COLUMNS).push(" FROM jobs WHERE id IN ");
         push_set(&mut statement, row::id_values(ids));
         statement.push(lock);
-        let mut unreadable = None;
-        D::fetch(connection, statement, |row| match row::read::<D>(row) {
-            Ok(job) => drop(jobs.insert(job.id, job)),
-            Err(error) => unreadable = Some(error),
-        })
-        .await
-        .map_err(D::error)?;
-        if let Some(error) = unreadable {
-            return Err(error);
-        }
+        let each =
+            |row: &D::Row| jobs.extend(row::id::<D>(row).map(|id| (id, row::read::<D>(row))));
+        D::fetch(connection, statement, each)
+            .await
+            .map_err(D::error)?;
     }
     Ok(jobs)
 }
