@@ -209,6 +209,61 @@ Nothing {
         "COUNT-004" Must refusals_and_deletions_are_counted_right "A refusal changes no number, a deletion its own.";
         "COUNT-005" Must a_count_agrees_with_a_walk_for_every_filter "A count agrees with a full walk for every combination of conditions.";
     }
+    batch {
+        "BATCH-001" Must an_empty_batch_has_no_verdicts "An empty batch succeeds with no verdicts.";
+        "BATCH-002" Must verdicts_come_in_the_order_given "Verdicts come in the order of the items, gaps included.";
+        "BATCH-003" Must a_refusal_touches_no_other_item "A refused item touches no other.";
+        "BATCH-004" Must each_verdict_is_about_its_own_action "Each item of a batch does what it would do alone.";
+        "BATCH-005" Must items_on_one_job_run_one_after_another "Several items on one job act as if run one after another.";
+        "BATCH-006" Must a_later_item_sees_what_an_earlier_did "A later item sees what an earlier one did to its job, other items between them.";
+        "BATCH-007" Must of_two_claims_in_a_batch_the_current_one_counts "Of an old and a new claim in one batch, the new one counts.";
+        "BATCH-008" Must an_outcome_twice_in_a_batch_is_a_repetition "An outcome recorded twice in one batch is recorded once.";
+        "BATCH-009" Must a_thousand_updates_are_taken "A batch may hold 1,000 updates.";
+        "BATCH-010" Must a_key_freed_in_a_batch_can_be_taken_in_it "A unique key freed by one item can be taken by a later one, and not by an earlier.";
+        "BATCH-011" Must of_two_resets_with_one_key_the_first_wins "Of two resets with one unique key in a batch, the first wins and is named to the second.";
+    }
+    params {
+        "PARAMS-001" Must the_empty_filter_meets_all "The empty object meets every job.";
+        "PARAMS-002" Must numbers_are_equal_by_exact_value "Numbers are equal by value, however they are written.";
+        "PARAMS-003" Must numbers_beyond_floats_are_exact "Numbers that no float can hold are compared exactly.";
+        "PARAMS-004" Must kinds_are_never_mixed "Numbers, strings, booleans, null, arrays and objects never equal each other.";
+        "PARAMS-005" Must null_is_not_absent "Null meets null, and not a missing key.";
+        "PARAMS-006" Must strings_are_equal_by_code_points "Strings are equal by code points, escaped or not: no case, accent, width or normalisation.";
+        "PARAMS-007" Must strings_may_hold_anything "Strings may hold escaped NUL, quotes, backslashes and wildcards.";
+        "PARAMS-008" Must arrays_are_equal_in_order "Arrays are equal in order and whole.";
+        "PARAMS-009" Must objects_are_equal_in_any_order "Objects are equal in any order of keys and whole.";
+        "PARAMS-010" Must only_top_level_keys_may_be_left_out "Only keys of the top level may be left out of the filter.";
+        "PARAMS-011" Must every_key_must_match "Every key of the filter must match.";
+        "PARAMS-012" Must the_last_of_duplicate_keys_counts "Of duplicate keys the last counts, in filter and params, at every level.";
+        "PARAMS-013" Must a_key_is_a_text_and_no_path "A key is a text, never a path or a pattern.";
+        "PARAMS-014" Must deep_params_are_compared "Params as deep as allowed are compared.";
+        "PARAMS-015" Must a_filter_on_params_reads_what_is_stored_now "A job that changed is found by its params as it is now.";
+    }
+    delete {
+        "DELETE-001" Must only_finalized_jobs_are_deleted_by_id "By id, finalized jobs are deleted and others are not.";
+        "DELETE-002" Must unknown_ids_are_passed_over "Unknown ids are passed over.";
+        "DELETE-003" Must an_id_given_twice_is_deleted_once "An id given twice is deleted, and returned, once.";
+        "DELETE-004" Must no_ids_delete_nothing "An empty list of ids deletes nothing.";
+        "DELETE-005" Must a_thousand_ids_are_deleted "1,000 ids can be deleted at once.";
+        "DELETE-006" Must a_deleted_job_stays_gone "A deleted job is gone from every answer, for every action and claim.";
+        "DELETE-007" Must the_cutoff_itself_is_kept "By age, what was updated before the cutoff is deleted, and not what was updated at it.";
+        "DELETE-008" Must age_is_counted_from_the_last_update "Age counts from the last update, not from creation.";
+        "DELETE-009" Must unfinished_jobs_are_never_too_old "Pending and running jobs are never too old.";
+        "DELETE-010" Must a_deletion_keeps_to_its_statuses "By age, only the statuses given are deleted.";
+        "DELETE-011" Must a_deletion_keeps_to_its_names "By age, only the names given are deleted.";
+        "DELETE-012" Must a_limit_takes_the_oldest "By age, a limit takes the oldest by last update.";
+        "DELETE-013" Must any_number_is_deleted_bit_by_bit "However many match, repeating the call deletes them all, a limit at a time.";
+        "DELETE-014" Must a_reset_job_is_not_deleted "A job that was reset is no longer deleted.";
+    }
+    time {
+        "TIME-001" Must the_store_shows_its_clock "The store's time is that of its clock.";
+        "TIME-002" Must every_change_is_dated "Every accepted change sets the last update to now, and leaves the creation time.";
+        "TIME-003" Must reading_dates_nothing "Reading, listing and counting change no time.";
+        "TIME-004" Must times_never_go_back "When the clock goes back, the store's time stands still.";
+        "TIME-005" Must what_was_due_stays_due_when_the_clock_goes_back "What was due stays due when the clock goes back.";
+        "TIME-006" Must milliseconds_are_kept_exactly "Times are kept to the millisecond, in the next century too.";
+        "TIME-007" Must a_clock_at_the_end_of_time_overflows_nothing "At the last timestamp leases and backoffs overflow nothing.";
+    }
 }
 Durable {
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 use crate::cases::{
-    claim, count, create, get, lease, list, matrix, repeat, token, transition, unique,
+    batch, claim, count, create, delete, get, lease, list, matrix, params, repeat, time, token,
+    transition, unique,
 };
 use crate::{CaseResult, Cx};
 
