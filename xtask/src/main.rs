@@ -18,7 +18,10 @@ use clap::Parser;
 ///
 /// The other steps build with `--all-features`, where one feature can silently
 /// supply what another forgot to ask for; only building them apart shows it.
-const FEATURES: &[(&str, &[&str])] = &[("jobstore-sql", &["sqlite"])];
+const FEATURES: &[(&str, &[&str])] = &[
+    ("jobstore", &["memory", "sqlite"]),
+    ("jobstore-sql", &["sqlite"]),
+];
 
 /// Checks and tests this workspace.
 #[derive(Debug, Parser)]
