@@ -10,6 +10,7 @@ pub(crate) mod work;
 use std::io::{self, Read as _};
 
 use anyhow::Context as _;
+use jobstore::Error;
 use jobstore::validate::MAX_PAYLOAD_BYTES;
 
 /// The text of an argument, which is read from standard input when it is `-`.
@@ -30,4 +31,15 @@ fn text(argument: String) -> anyhow::Result<String> {
         anyhow::bail!("standard input is longer than {MAX_PAYLOAD_BYTES} bytes");
     }
     String::from_utf8(bytes).context("standard input is not UTF-8")
+}
+
+/// Names the field without the job's place in a batch, which nobody wrote.
+fn only_one(error: Error) -> Error {
+    match error {
+        Error::InvalidArgument { field, reason } => {
+            let field = field.trim_start_matches("jobs[0].");
+            Error::invalid(field.trim_start_matches("updates[0]."), reason)
+        }
+        error => error,
+    }
 }

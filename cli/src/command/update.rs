@@ -2,7 +2,7 @@
 
 use jobstore::{Action, ClaimRequest, JobStore, JobStoreExt as _, Lease, Update};
 
-use super::text;
+use super::{only_one, text};
 use crate::Result;
 use crate::args::{ClaimArgs, LeaseArgs, UpdateCommand};
 use crate::output::{Output, note};
@@ -53,6 +53,7 @@ pub(crate) async fn update(store: &dyn JobStore, command: UpdateCommand, output:
         UpdateCommand::Cancel { target } => Update::new(target, Action::Cancel),
         UpdateCommand::Reset { target } => Update::new(target, Action::Reset),
     };
-    output.outcomes([&store.update_job(update).await?])?;
+    let job = store.update_job(update).await.map_err(only_one)?;
+    output.outcomes([&job])?;
     Ok(())
 }

@@ -150,7 +150,7 @@ impl<R: Read> JobLines<R> {
 
 /// The members of a line, each with its place in it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a job: a JSON object")]
+#[serde(deny_unknown_fields)]
 struct Line<'a> {
     #[serde(borrow)]
     job_name: &'a RawValue,
@@ -174,6 +174,11 @@ struct Line<'a> {
 type Problem = (usize, String);
 
 fn parse(text: &str) -> Result<NewJob, Problem> {
+    // serde would take an array of the members in order as well.
+    let start = text.len() - text.trim_ascii_start().len();
+    if !text[start..].starts_with('{') {
+        return Err((start, "expected a job: a JSON object".to_owned()));
+    }
     let line: Line<'_> =
         serde_json::from_str(text).map_err(|error| (offset(&error), reason(&error)))?;
     let place = |value: &RawValue| value.get().as_ptr().addr() - text.as_ptr().addr();
@@ -230,7 +235,7 @@ fn member<'a, T: Deserialize<'a>>(
 ) -> Result<T, Problem> {
     serde_json::from_str(value.get()).map_err(|error| {
         let place = value.get().as_ptr().addr() - text.as_ptr().addr();
-        // Only a string has an inside worth pointing at; other values are short.
+        // The start of the value: what stands inside is short enough to be found.
         (place, format!("invalid {name}: {}", reason(&error)))
     })
 }
@@ -298,7 +303,10 @@ mod tests {
         assert!(why(r#"{"job_name":"a"}"#).contains("missing field `params`"));
         assert!(why(r#"{"job_name":"a","params":{},"prio":1}"#).contains("unknown field `prio`"));
         assert!(why(r#"{"job_name":"a","job_name":"b","params":{}}"#).contains("duplicate"));
-        assert!(why("[1]").contains("expected"));
+        assert_eq!(
+            bad(r#" ["a",{}]"#),
+            (2, "expected a job: a JSON object".to_owned())
+        );
         assert!(why(r#"{"job_name":"a","params":{},"timeout":-1}"#).contains("timeout"));
         assert!(why(r#"{"job_name":"a","params":{},"id":"7"}"#).contains("UUID"));
         let deep = "[".repeat(1_000_000);

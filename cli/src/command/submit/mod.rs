@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use self::file::{JobLines, LineError, NumberedJob};
 use self::store::{Failed, Outcome, store_batch};
-use super::text;
+use super::{only_one, text};
 use crate::Result;
 use crate::args::SubmitArgs;
 use crate::output::Output;
@@ -50,7 +50,7 @@ async fn one(store: &dyn JobStore, args: SubmitArgs, output: Output) -> Result {
     output.outcomes(stored.iter().map(|stored| &stored.job))?;
     match failed {
         None => Ok(()),
-        Some(Failed::Store(error)) => Err(error.into()),
+        Some(Failed::Store(error)) => Err(only_one(error).into()),
         Some(Failed::Conflict(id)) => Err(conflict(id).into()),
     }
 }
