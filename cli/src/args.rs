@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Show what is known about the store
     Info,
+    /// Check that a store of the kind at the URL keeps the contract, in a place of its own
+    Conformance(ConformanceArgs),
 }
 
 impl Command {
@@ -436,6 +438,13 @@ pub(crate) struct MigrateArgs {
     /// Remove the schema, and every job with it
     #[arg(long)]
     pub(crate) down: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConformanceArgs {
+    /// Only rules whose id or name contains this
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(crate) filter: String,
 }
 
 #[cfg(test)]

@@ -251,3 +251,16 @@ fn long_texts_come_through_standard_input() {
     assert_eq!(done.code, Some(0));
     assert_eq!(place.get(&id)["result"], "a\nb\n");
 }
+
+#[test]
+fn the_suite_runs_beside_the_store_and_leaves_nothing() {
+    let place = Place::new();
+    let verdicts = place.json(&["conformance", "unique"]);
+    assert!(!verdicts.is_empty());
+    for verdict in &verdicts {
+        assert_eq!(verdict["verdict"], "passed", "{verdict}");
+    }
+    let left = std::fs::read_dir(place.path()).expect("reads").count();
+    assert_eq!(left, 0);
+    assert!(place.run(&["conformance", "no such rule"]).code == Some(1));
+}

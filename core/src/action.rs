@@ -232,7 +232,8 @@ impl Update {
     pub fn apply(&self, job: &Job, now: Timestamp) -> Result<Applied> {
         let kind = self.action.kind();
         if let Target::Claim(claim) = &self.target {
-            if claim.fence != job.fence {
+            // No run has fence 0: who shows it never held the job, and so recorded nothing.
+            if claim.fence != job.fence || claim.fence == 0 {
                 return Err(Error::LeaseLost { id: job.id });
             }
             if job.status != JobStatus::Running {

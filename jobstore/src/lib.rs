@@ -46,3 +46,8 @@ pub use jobstore_core::*;
 
 pub use crate::open::{Opener, open};
 pub use crate::url::{SqlitePlace, StoreUrl};
+
+/// Has the README's program compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -70,7 +70,7 @@ impl Opener {
     /// [`Error::Unavailable`](crate::Error::Unavailable) or
     /// [`Error::Backend`](crate::Error::Backend).
     pub async fn open(self) -> Result<Arc<dyn JobStore>> {
-        match self.url.parse()? {
+        match self.url.parse::<StoreUrl>()? {
             #[cfg(feature = "memory")]
             StoreUrl::Memory => Ok(crate::memory::open(self.clock)),
             #[cfg(feature = "sqlite")]

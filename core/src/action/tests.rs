@@ -116,6 +116,18 @@ fn a_stale_claim_is_refused_in_every_status_by_every_action() {
 }
 
 #[test]
+fn a_job_that_never_ran_has_no_claim_that_could_repeat_anything() {
+    let mut job = NewJob::new("train", "{}").into_job(NOW);
+    for status in JobStatus::ALL {
+        job.status = status;
+        for action in every_action() {
+            let verdict = Update::new(job.claim(), action).apply(&job, NOW);
+            assert!(matches!(verdict, Err(Error::LeaseLost { .. })));
+        }
+    }
+}
+
+#[test]
 fn repeating_a_recorded_outcome_changes_nothing_and_another_is_refused() {
     let outcomes = || {
         every_action().into_iter().filter(|action| {

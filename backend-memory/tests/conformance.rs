@@ -1,0 +1,37 @@
+//! The suite of every backend, run on the memory store.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jobstore_conformance::{Capabilities, Harness, Surroundings};
+use jobstore_core::{JobStore, ManualClock, Result};
+use jobstore_memory::MemoryJobStore;
+
+struct Memory;
+
+#[async_trait]
+impl Harness for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durable: false,
+            shared: true,
+        }
+    }
+
+    async fn fresh(&self, clock: ManualClock) -> Result<Box<dyn Surroundings>> {
+        let store = MemoryJobStore::with_clock(Arc::new(clock));
+        Ok(Box::new(Held(Arc::new(store))))
+    }
+}
+
+/// The store itself is all there is: every handle is a share in it.
+struct Held(Arc<MemoryJobStore>);
+
+#[async_trait]
+impl Surroundings for Held {
+    async fn open(&self) -> Result<Arc<dyn JobStore>> {
+        Ok(self.0.clone())
+    }
+}
+
+jobstore_conformance::conformance_tests!(Memory);

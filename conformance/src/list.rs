@@ -1,0 +1,218 @@
+//! The list: every rule once, with the case that checks it.
+
+/// Hands the list to another macro. To add a rule, write its case in the file of its subject and
+/// name it here; numbers are never given twice.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_rule {
+    ($($callback:tt)::+ ! [$($args:tt)*]) => { $($callback)::+! { [$($args)*]
+Nothing {
+    create {
+        "CREATE-001" Must every_field_comes_back "Every field given to a single create is returned, and read back the same.";
+        "CREATE-002" Must every_field_comes_back_from_a_batch "Every field given to a batch is returned and read back the same, whatever the other jobs leave out.";
+        "CREATE-003" Must a_listing_shows_every_field "A listing shows a job as creating it did.";
+        "CREATE-004" Must what_is_absent_stays_absent "Optional fields that were not given read back as absent, priority as 0.";
+        "CREATE-005" Must a_new_job_is_pending_and_due_now "A new job is pending and due, its times are now, no retries are spent and its fence is 0.";
+        "CREATE-006" Must made_ids_ascend "Ids made by the store ascend in the order of creation, within a batch and from call to call.";
+        "CREATE-007" Must made_ids_are_uuids_of_version_7 "Ids made by the store are UUIDs of version 7.";
+        "CREATE-008" Must any_uuid_serves_as_an_id "A caller may give any UUID as an id.";
+        "CREATE-009" Must a_known_id_is_refused_and_its_job_untouched "Creating a job with the id of another is refused, and that job is untouched.";
+        "CREATE-010" Must the_id_of_a_finalized_job_is_refused "The id of a finalized job is taken as well.";
+        "CREATE-011" Must an_id_twice_in_a_batch_is_refused "A batch with one id twice is refused whole.";
+        "CREATE-012" Must a_refused_batch_writes_nothing "A refused batch leaves no job, no id and no unique key behind.";
+        "CREATE-013" Must an_empty_batch_succeeds "Creating no jobs succeeds.";
+        "CREATE-014" Must a_batch_of_a_thousand_keeps_its_order "A batch of 1,000 jobs is created, and answered in the order given.";
+        "CREATE-015" Must extreme_numbers_come_back "The least and greatest priority and retry limit come back.";
+        "CREATE-016" Must times_far_away_come_back "Due times from the least to the greatest timestamp come back, to the millisecond.";
+        "CREATE-017" Must timeouts_come_back_as_they_were_shown "A timeout is kept as seconds in a 64-bit float, and shown the same by create and get.";
+        "CREATE-018" Must params_are_kept_byte_for_byte "Params come back byte for byte: spaces, key order, duplicate keys, numbers beyond floats, escapes.";
+        "CREATE-019" Must params_of_8_mib_come_back "Params of just 8 MiB come back.";
+        "CREATE-020" Must creating_touches_no_other_job "Creating jobs changes no other job.";
+        "CREATE-021" Must a_mixed_batch_says_which_jobs_are_new "A batch that finds some jobs and creates others says which is which.";
+    }
+    unique {
+        "UNIQUE-001" Must the_holder_is_found_and_unchanged "Creating a job whose unique key is held returns the holder, marked as existing and unchanged.";
+        "UNIQUE-002" Must a_key_twice_in_a_batch_makes_one_job "A unique key twice in a batch makes one job, which the later ones find.";
+        "UNIQUE-003" Must the_key_is_looked_at_before_the_id "A held unique key is found before a known id is refused, so a create can be repeated.";
+        "UNIQUE-004" Must in_a_batch_too_the_key_comes_before_the_id "A batch with ids and keys can be repeated, and may hold a job twice.";
+        "UNIQUE-005" Must a_free_key_does_not_excuse_a_known_id "A known id is refused when nobody holds the unique key, which stays free.";
+        "UNIQUE-006" Must a_key_belongs_to_one_name "Unique keys of different names have nothing to do with each other.";
+        "UNIQUE-007" Must jobs_without_a_key_never_collide "Jobs without a unique key never collide.";
+        "UNIQUE-008" Must every_end_frees_the_key "A job that is finished, failed, timed out or canceled, running or not, frees its key.";
+        "UNIQUE-009" Must a_running_job_holds_its_key "A running job holds its unique key.";
+        "UNIQUE-010" Must a_job_that_waits_for_its_retry_holds_its_key "A job that waits for its retry holds its unique key.";
+        "UNIQUE-011" Must a_reset_that_would_steal_a_key_is_refused "A reset that would take a held unique key is refused, names the holder and changes neither.";
+        "UNIQUE-012" Must a_reset_takes_a_free_key_again "A finalized job that is reset holds its unique key again.";
+        "UNIQUE-013" Must a_job_never_collides_with_itself "Resetting a pending or running job does not collide with its own key.";
+        "UNIQUE-014" Must deleting_an_old_job_does_not_free_its_successors_key "Deleting an old holder of a key does not free it under its new holder.";
+    }
+    get {
+        "GET-001" Must found_and_missing_come_in_the_order_given "Jobs and gaps come in the order of the ids.";
+        "GET-002" Must an_id_asked_for_twice_is_answered_twice "An id that is asked for twice is answered twice.";
+        "GET-003" Must no_ids_give_no_jobs "No ids give no jobs.";
+        "GET-004" Must a_thousand_ids_are_answered "1,000 ids are answered in one call.";
+        "GET-005" Must an_unknown_id_is_not_found "An unknown id is not found, by name.";
+        "GET-006" Must what_a_call_returned_is_what_is_stored "What create, claim and update return is what is read afterwards.";
+        "GET-007" Must a_deleted_job_is_gone "A deleted job is missing, its neighbour is not.";
+    }
+    matrix {
+        "MATRIX-001" Must start_by_id_needs_a_pending_job "Start by id is accepted for a pending job; refused, a job is as it was.";
+        "MATRIX-002" Must renew_by_id_needs_a_running_job "Renew by id is accepted for a running job; refused, a job is as it was.";
+        "MATRIX-003" Must finish_by_id_needs_an_unfinished_job "Finish by id is accepted for a pending or running job; refused, a job is as it was.";
+        "MATRIX-004" Must fail_by_id_needs_an_unfinished_job "Fail by id is accepted for a pending or running job; refused, a job is as it was.";
+        "MATRIX-005" Must time_out_by_id_needs_an_unfinished_job "Time out by id is accepted for a pending or running job; refused, a job is as it was.";
+        "MATRIX-006" Must retry_by_id_needs_a_running_job "Retry by id is accepted for a running job; refused, a job is as it was.";
+        "MATRIX-007" Must recover_by_id_needs_a_running_job "Recover by id is accepted for a running job whose lease is over; refused, a job is as it was.";
+        "MATRIX-008" Must cancel_by_id_needs_an_unfinished_job "Cancel by id is accepted for a pending or running job; refused, a job is as it was.";
+        "MATRIX-009" Must reset_by_id_takes_any_job "Reset by id is accepted in every status.";
+        "MATRIX-010" Must start_by_a_claim_is_never_allowed "Start with a claim is refused in every status.";
+        "MATRIX-011" Must renew_by_a_claim_needs_its_run "Renew with a claim needs its run to go on.";
+        "MATRIX-012" Must finish_by_a_claim_needs_its_run "Finish with a claim needs its run to go on.";
+        "MATRIX-013" Must fail_by_a_claim_needs_its_run "Fail with a claim needs its run to go on.";
+        "MATRIX-014" Must time_out_by_a_claim_needs_its_run "Time out with a claim needs its run to go on, or to have timed out.";
+        "MATRIX-015" Must retry_by_a_claim_needs_its_run "Retry with a claim needs its run to go on.";
+        "MATRIX-016" Must recover_by_a_claim_needs_its_run "Recover with a claim needs its run to go on.";
+        "MATRIX-017" Must cancel_by_a_claim_needs_its_run "Cancel with a claim needs its run to go on, or to have been canceled.";
+        "MATRIX-018" Must reset_by_a_claim_needs_its_run "Reset with a claim needs its run to go on.";
+        "MATRIX-019" Must a_claim_with_an_old_fence_does_nothing "An old fence is a lost lease for every action in every status, and changes nothing.";
+        "MATRIX-020" Must a_claim_with_a_fence_to_come_does_nothing "A fence that was not reached yet is a lost lease for every action in every status.";
+        "MATRIX-021" Must a_claim_with_an_impossible_fence_does_nothing "A fence beyond every engine's integers is a lost lease like any other.";
+    }
+    transition {
+        "TRANSITION-001" Must a_start_without_a_lease_has_no_owner "A start without a lease runs the job with no owner and no expiry.";
+        "TRANSITION-002" Must a_start_with_a_lease_sets_it "A start with a lease sets its owner, and its end counted from now.";
+        "TRANSITION-003" Must an_operator_may_start_what_is_not_due "A start by id does not ask whether the job is due.";
+        "TRANSITION-004" Must a_finish_keeps_its_result_and_ends_the_lease "A finish keeps its result and clears the lease.";
+        "TRANSITION-005" Must an_empty_result_is_not_an_absent_one "An empty result is not an absent one.";
+        "TRANSITION-006" Must a_failure_keeps_its_error_twice "A failure keeps its error as the result and as the last error, and clears the lease.";
+        "TRANSITION-007" Must a_time_out_leaves_no_result "A time out leaves no result and clears the lease.";
+        "TRANSITION-008" Must a_cancel_ends_the_lease "A cancel clears the lease.";
+        "TRANSITION-009" Must a_retry_waits_and_keeps_the_error "A retry makes the job pending after the backoff, counts it, keeps the error and clears the lease.";
+        "TRANSITION-010" Must the_wait_doubles_up_to_its_limit "Each retry waits twice as long as the one before, up to the policy's limit.";
+        "TRANSITION-011" Must retries_end_when_the_policy_says "After as many retries as the policy allows the job fails for good.";
+        "TRANSITION-012" Must a_jobs_own_limit_wins "A job's own retry limit wins over the policy's, greater or less.";
+        "TRANSITION-013" Must a_wait_without_end_saturates "A backoff past the last timestamp ends at the last timestamp.";
+        "TRANSITION-014" Must an_error_outlives_the_runs_after_it "The last error is kept by the runs that come after it.";
+        "TRANSITION-015" Must a_reset_clears_the_outcome_and_keeps_the_history "A reset clears result and lease, makes the job due now, and keeps retries, fence and last error.";
+        "TRANSITION-016" Must a_reset_makes_a_waiting_job_due "A reset makes a job that waits for its time due now.";
+        "TRANSITION-017" Must a_worker_may_hand_its_job_back "A worker may hand its job back, which spends no retry.";
+        "TRANSITION-018" Must the_fence_never_goes_back "Every start raises the fence by one, and nothing lowers it.";
+        "TRANSITION-019" Must what_was_given_at_creation_never_changes "No action changes what was given at creation.";
+        "TRANSITION-020" Must an_update_touches_no_other_job "No action changes another job.";
+        "TRANSITION-021" Must an_unknown_job_is_not_found_by_any_action "Every action on an unknown job says that it is not found, by id and by claim.";
+        "TRANSITION-022" Must a_result_of_8_mib_comes_back "A result of just 8 MiB comes back.";
+        "TRANSITION-023" Must messages_name_the_job_but_no_payload "A refusal names the job and its status, and shows no params, results or errors.";
+    }
+    repeat {
+        "REPEAT-001" Must a_finish_may_be_repeated "A finish repeated with its claim returns the job unchanged.";
+        "REPEAT-002" Must a_failure_may_be_repeated "A failure repeated with its claim returns the job unchanged.";
+        "REPEAT-003" Must a_failure_whose_text_was_mended_may_be_repeated "A failure may be repeated when its text had to be mended to be stored.";
+        "REPEAT-004" Must a_time_out_may_be_repeated "A time out repeated with its claim returns the job unchanged.";
+        "REPEAT-005" Must a_cancel_may_be_repeated "A cancel repeated with its claim returns the job unchanged.";
+        "REPEAT-006" Must a_hand_back_may_be_repeated "A reset repeated with its claim returns the job unchanged.";
+        "REPEAT-007" Must a_retry_may_be_repeated_and_counts_once "A retry repeated with its claim returns the job unchanged and counts once.";
+        "REPEAT-008" Must a_last_retry_may_be_repeated "A retry that ended the job may be repeated with its claim.";
+        "REPEAT-009" Must another_payload_is_no_repetition "With the same claim, another payload is a lost lease and changes nothing.";
+        "REPEAT-010" Must another_outcome_is_no_repetition "With the same claim, another outcome is a lost lease and changes nothing.";
+        "REPEAT-011" Must an_operator_repeats_nothing "By id an outcome is not repeated but refused, and changes nothing.";
+        "REPEAT-012" Must a_repetition_after_the_next_run_began_is_lost "Once the next run began, repeating the outcome of the last is a lost lease.";
+        "REPEAT-013" Must a_repetition_after_a_reset_is_lost "Once the outcome was reset, repeating it is a lost lease.";
+    }
+    claim {
+        "CLAIM-001" Must a_claimed_job_runs_under_its_lease "A claimed job is running, its fence one higher, its lease set from now; all else is as it was.";
+        "CLAIM-002" Must nothing_due_gives_no_jobs "With nothing to claim, a claim returns no jobs.";
+        "CLAIM-003" Must a_claim_keeps_to_its_limit "A claim returns as many jobs as its limit, or all there are.";
+        "CLAIM-004" Must a_thousand_jobs_are_claimed_at_once "1,000 jobs can be claimed at once, and are the first 1,000.";
+        "CLAIM-005" Must a_higher_priority_goes_first "A higher priority is claimed first, below zero too.";
+        "CLAIM-006" Must of_one_priority_the_longest_due_goes_first "Of one priority, the job that has been due longest is claimed first.";
+        "CLAIM-007" Must of_one_time_the_least_id_goes_first "Of one priority and due time, the least id is claimed first.";
+        "CLAIM-008" Must priority_beats_due_time_beats_id "Jobs are claimed, and returned, in the order of priority, due time and id.";
+        "CLAIM-009" Must the_exact_first_are_claimed_of_many "A caller who is alone gets exactly the first jobs, however many wait.";
+        "CLAIM-010" Must a_job_is_due_at_its_instant_and_not_before "A job can be claimed from the very millisecond it is due, and not before.";
+        "CLAIM-011" Must a_job_that_is_never_due_is_never_claimed "A job due at the last timestamp there is waits for ever.";
+        "CLAIM-012" Must what_is_not_due_hides_nothing "Jobs of higher priority that are not due hide none that is.";
+        "CLAIM-013" Must only_pending_jobs_are_claimed "Only pending jobs are claimed, whatever leases are over.";
+        "CLAIM-014" Must only_the_names_given_are_claimed "Only jobs of the names given are claimed.";
+        "CLAIM-015" Must no_names_mean_any "No names mean any name.";
+        "CLAIM-016" Must the_order_reaches_across_names "The order of claiming reaches across the names given.";
+        "CLAIM-017" Must a_thousand_names_may_be_given "1,000 names may be given.";
+        "CLAIM-018" Must a_claimed_job_is_not_claimed_again "A claimed job is not claimed again, even when its lease is over.";
+        "CLAIM-019" Must every_claim_raises_the_fence "Every claim raises the fence by one.";
+        "CLAIM-020" Must a_retry_is_claimed_after_its_wait "A retried job is claimed after its backoff and not before, with its history.";
+        "CLAIM-021" Must a_reset_job_does_not_jump_the_queue "A finished job that is reset queues behind those that were due before.";
+        "CLAIM-022" Must a_new_lease_has_its_own_owner_and_end "A new run's lease has nothing of the last one's.";
+        "CLAIM-023" Must a_lease_without_end_saturates "A lease past the last timestamp ends at the last timestamp.";
+        "CLAIM-024" Must deleted_jobs_are_not_claimed "A deleted job is not claimed.";
+    }
+    lease {
+        "LEASE-001" Must a_renewal_counts_from_now "A renewal makes the lease end that long from now, sooner too, and changes nothing else.";
+        "LEASE-002" Must a_holder_may_renew_until_somebody_recovers "A lease that is over may be renewed until somebody recovers the job.";
+        "LEASE-003" Must a_holder_may_finish_until_somebody_recovers "A job whose lease is over may be finished until somebody recovers it.";
+        "LEASE-004" Must expiry_alone_changes_nothing "Expiry alone changes nothing.";
+        "LEASE-005" Must before_its_end_a_lease_is_not_recovered "A millisecond before its lease ends a job cannot be recovered.";
+        "LEASE-006" Must at_its_end_a_lease_is_recovered "At the very end of its lease a job can be recovered.";
+        "LEASE-007" Must recovery_spends_a_retry_and_says_why "Recovery spends a retry, clears the lease, waits the backoff, and names owner and expiry in the error.";
+        "LEASE-008" Must a_recovered_job_is_claimed_anew "A recovered job is claimed again, with a higher fence and the new owner.";
+        "LEASE-009" Must a_job_that_kills_its_workers_ends "A job that loses its worker every time ends failed when its retries are spent.";
+        "LEASE-010" Must a_worker_that_lost_its_job_does_nothing_to_the_next_run "While the next run is on, the old holder can do nothing.";
+        "LEASE-011" Must a_worker_that_lost_its_job_hears_so_while_it_waits "While the job waits for its next run, the old holder can do nothing.";
+        "LEASE-012" Must without_a_lease_nothing_is_recovered "A job started without a lease is never recovered.";
+        "LEASE-013" Must recovery_does_not_undo_a_renewal "Recovery does not touch a job that was renewed meanwhile.";
+        "LEASE-014" Must recovery_does_not_undo_a_finish "Recovery does not touch a job that was finished meanwhile.";
+        "LEASE-015" Must recovery_does_not_touch_the_next_run "Recovery with the claim of an old run does not touch the next, even when its lease is over.";
+        "LEASE-016" Must what_moved_on_does_not_stop_the_others_recovery "Jobs that moved on do not stop the recovery of the others.";
+        "LEASE-017" Must all_expired_leases_are_recovered_and_no_other "Recovering takes every job whose lease is over, and no other.";
+        "LEASE-018" Must recovery_keeps_to_its_names "Recovering some names leaves the others alone.";
+        "LEASE-019" Must the_shortest_lease_lasts_a_millisecond "A lease shorter than a millisecond lasts one.";
+        "LEASE-020" Must a_renewed_lease_moves_in_the_listing_of_expired_ones "A renewed lease is no longer listed as expired.";
+    }
+    list {
+        "LIST-001" Must an_empty_store_lists_nothing "An empty store lists nothing and gives no token.";
+        "LIST-002" Must jobs_come_by_creation_time "Jobs are listed by creation time.";
+        "LIST-003" Must ties_come_by_id "Jobs of one millisecond are listed by the bytes of their ids.";
+        "LIST-004" Must descending_is_ascending_reversed "Descending order is ascending order reversed.";
+        "LIST-005" Must pages_of_every_size_make_up_the_whole "Pages of any size, in either order, make up the whole listing.";
+        "LIST-006" Must a_page_holds_as_many_as_asked_for "A page holds as many jobs as asked for, until the last; then there is no token.";
+        "LIST-007" Must a_full_last_page_is_followed_by_the_end "A full last page leads to the end or to one empty page.";
+        "LIST-008" Must a_page_holds_100_by_default_and_1000_at_most "A page holds 100 jobs by default and can hold 1,000.";
+        "LIST-009" Must names_are_alternatives "A filter by names finds jobs of any of them, each once.";
+        "LIST-010" Must statuses_are_alternatives "A filter by statuses finds jobs in any of them, each once.";
+        "LIST-011" Must no_names_and_no_statuses_mean_any "Empty lists of names and statuses mean any.";
+        "LIST-012" Must both_ends_of_the_creation_time_are_included "A filter by creation time includes both ends.";
+        "LIST-013" Must a_filter_by_creation_is_not_one_by_update "A filter by creation time does not look at the last update.";
+        "LIST-014" Must no_ids_mean_no_jobs "An empty list of ids means no jobs.";
+        "LIST-015" Must ids_choose_jobs_and_unknown_ones_none "A filter by ids finds each job once, in the listing's order, and nothing for unknown ids.";
+        "LIST-016" Must every_condition_must_hold "A job is listed when every condition of the filter holds.";
+        "LIST-017" Must long_lists_of_names_and_ids_are_taken "Filters of 1,000 names and 1,000 ids work.";
+        "LIST-018" Must pages_are_filled_however_rare_the_matches "A page is filled however rare the matching jobs are.";
+        "LIST-019" Must a_lease_filter_includes_the_instant_of_expiry "A filter by expiry finds leases that end then or earlier, and only running jobs.";
+        "LIST-020" Must a_walk_goes_on_after_its_last_job_was_deleted "A walk goes on when the last job of its page was deleted.";
+        "LIST-021" Must a_walker_may_take_its_jobs_out_of_the_filter "A walk that takes its jobs out of the filter still meets each once.";
+        "LIST-022" Must a_walk_is_not_moved_by_new_jobs "New jobs make a walk neither miss nor repeat one.";
+        "LIST-023" Must a_long_walk_misses_nothing_while_others_work "A walk in pages of 7 over 5,000 jobs of one millisecond meets each survivor once while others start, finish and delete.";
+    }
+    token {
+        "TOKEN-001" Must every_damaged_character_is_noticed "A token with any one character changed is refused.";
+        "TOKEN-002" Must a_token_cut_or_lengthened_is_refused "A token that was cut or lengthened is refused.";
+        "TOKEN-003" Must garbage_is_refused "What is no token is refused, be it a megabyte long.";
+        "TOKEN-004" Must a_token_is_bound_to_its_order "A token is good for its order only.";
+        "TOKEN-005" Must a_token_is_bound_to_its_filter "A token is good for its filter only, whichever condition differs.";
+        "TOKEN-006" Must a_filter_of_the_same_meaning_will_do "A token is good for every filter of the same meaning.";
+        "TOKEN-007" Must the_size_may_change_from_page_to_page "The page size may change from page to page.";
+        "TOKEN-008" Must a_token_may_stand_in_a_url "A token may stand in a URL as it is.";
+        "TOKEN-009" Must a_refused_token_does_no_harm "After a refused token the good one still works.";
+    }
+    count {
+        "COUNT-001" Must an_empty_store_counts_zero_of_each "An empty store counts zero in every status.";
+        "COUNT-002" Must each_status_has_its_number "Each status has its own number.";
+        "COUNT-003" Must the_numbers_move_with_every_change "The numbers move with every change of status.";
+        "COUNT-004" Must refusals_and_deletions_are_counted_right "A refusal changes no number, a deletion its own.";
+        "COUNT-005" Must a_count_agrees_with_a_walk_for_every_filter "A count agrees with a full walk for every combination of conditions.";
+    }
+}
+Durable {
+}
+Shared {
+}
+    } };
+}

@@ -1,0 +1,79 @@
+//! What turns the list into tests of one backend.
+
+/// One `#[test]` for each rule that every backend keeps, on a fresh store each.
+///
+/// Takes an expression that makes the harness, and puts the tests into a module `conformance`.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($harness:expr) => {
+        mod conformance {
+            #[allow(unused_imports, reason = "the harness may be named by its path")]
+            use super::*;
+            $crate::for_each_rule!($crate::__conformance_modules![Nothing($harness)]);
+        }
+    };
+}
+
+/// One `#[test]` for each rule about jobs that survive when every handle is dropped, in a module
+/// `durable`. For backends that claim [`Capabilities::durable`](crate::Capabilities::durable).
+#[macro_export]
+macro_rules! conformance_durable_tests {
+    ($harness:expr) => {
+        mod conformance_durable {
+            #[allow(unused_imports, reason = "the harness may be named by its path")]
+            use super::*;
+            $crate::for_each_rule!($crate::__conformance_modules![Durable($harness)]);
+        }
+    };
+}
+
+/// One `#[test]` for each rule about several handles on the same jobs, in a module `shared`. For
+/// backends that claim [`Capabilities::shared`](crate::Capabilities::shared).
+#[macro_export]
+macro_rules! conformance_shared_tests {
+    ($harness:expr) => {
+        mod conformance_shared {
+            #[allow(unused_imports, reason = "the harness may be named by its path")]
+            use super::*;
+            $crate::for_each_rule!($crate::__conformance_modules![Shared($harness)]);
+        }
+    };
+}
+
+/// Takes the rules that were asked for out of the list, and makes a module for each subject.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_modules {
+    ([Nothing $harness:tt] Nothing { $($rules:tt)* } $($rest:tt)*) => {
+        $crate::__conformance_modules! { $harness $($rules)* }
+    };
+    ([Durable $harness:tt] Nothing { $($skipped:tt)* } Durable { $($rules:tt)* } $($rest:tt)*) => {
+        $crate::__conformance_modules! { $harness $($rules)* }
+    };
+    ([Shared $harness:tt] Nothing { $($skipped:tt)* } Durable { $($too:tt)* } Shared { $($rules:tt)* }) => {
+        $crate::__conformance_modules! { $harness $($rules)* }
+    };
+    ($harness:tt) => {};
+    ($harness:tt $subject:ident { $($rules:tt)* } $($rest:tt)*) => {
+        mod $subject {
+            #[allow(unused_imports, reason = "the harness may be named by its path")]
+            use super::*;
+            $crate::__conformance_cases! { $harness $($rules)* }
+        }
+        $crate::__conformance_modules! { $harness $($rest)* }
+    };
+}
+
+/// Makes a test of each rule of one subject.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_cases {
+    (($harness:expr) $($id:literal $level:ident $case:ident $sentence:literal;)+) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::test(&$harness, $id);
+            }
+        )+
+    };
+}
