@@ -1,9 +1,11 @@
-//! The checks and tests of this workspace, run as `cargo xtask <command>`.
+//! The demonstration, checks and tests of this workspace, run as `cargo xtask <command>`.
 //!
 //! They live in Rust rather than in CI configuration so that a contributor and
 //! CI run exactly the same command lines.
 
 #![forbid(unsafe_code)]
+
+mod demo;
 
 use std::{
     env,
@@ -18,16 +20,24 @@ use clap::Parser;
 ///
 /// The other steps build with `--all-features`, where one feature can silently
 /// supply what another forgot to ask for; only building them apart shows it.
-const FEATURES: &[(&str, &[&str])] = &[("jobstore-sql", &["sqlite"])];
+const FEATURES: &[(&str, &[&str])] = &[
+    ("jobstore", &["memory", "sqlite"]),
+    ("jobstore-sql", &["sqlite"]),
+];
 
-/// Checks and tests this workspace.
+/// The examples that users read first; compiling them does not show that they work.
+const EXAMPLES: [&str; 4] = ["first_job", "claim_loop", "paging", "unique_key"];
+
+/// Shows, checks and tests this workspace.
 #[derive(Debug, Parser)]
 enum Cli {
+    /// The main job on real input: a checksum of every file of this project.
+    Demo,
     /// Formatting, lints, documentation, and features built one at a time.
     Check,
-    /// All tests, doctests included, with all features enabled.
+    /// All tests, doctests included, with all features enabled; then the demonstration and examples.
     Test {
-        /// Passed on to `cargo test` as they are.
+        /// Passed on to `cargo test` as they are; with any, nothing but the tests is run.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -41,6 +51,7 @@ fn main() -> ExitCode {
         argv.insert(2, "--".into()); // clap drops the first; the second is cargo's
     }
     let result = match Cli::parse_from(argv) {
+        Cli::Demo => demo::demo(),
         Cli::Check => check(),
         Cli::Test { args } => test(&args),
     };
@@ -71,7 +82,17 @@ fn check() -> Result<()> {
 }
 
 fn test(args: &[OsString]) -> Result<()> {
-    run(cargo("test --workspace --all-features").args(args))
+    run(cargo("test --workspace --all-features").args(args))?;
+    if args.is_empty() {
+        // The first command of the README, on the binaries that the tests have built.
+        demo::demo()?;
+        for example in EXAMPLES {
+            run(&mut cargo(&format!(
+                "run --quiet --package jobstore --all-features --example {example}"
+            )))?;
+        }
+    }
+    Ok(())
 }
 
 /// A cargo command with arguments separated by spaces.
@@ -102,7 +123,12 @@ fn display(command: &Command) -> String {
         Some(format!("{name}={}", quote(&value)))
     });
     let args = command.get_args().map(|arg| quote(&arg.to_string_lossy()));
-    envs.chain(["cargo".to_owned()])
+    let program = command.get_program();
+    let program = match env::var_os("CARGO").is_some_and(|cargo| cargo == program) {
+        true => "cargo".to_owned(),
+        false => quote(&program.to_string_lossy()),
+    };
+    envs.chain([program])
         .chain(args)
         .collect::<Vec<_>>()
         .join(" ")

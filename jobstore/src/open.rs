@@ -1,0 +1,93 @@
+//! Opening a store by its URL.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jobstore_core::{Clock, JobStore, Result};
+
+use crate::url::StoreUrl;
+
+/// Opens the store at `url`, creating it or bringing its schema up to date where needed.
+///
+/// # Errors
+///
+/// As [`Opener::open`].
+pub async fn open(url: &str) -> Result<Arc<dyn JobStore>> {
+    Opener::new(url).open().await
+}
+
+/// Opens a store with options.
+///
+/// ```
+/// # async fn example() -> jobstore::Result<()> {
+/// use jobstore::Opener;
+///
+/// let store = Opener::new("sqlite://jobs.db").with_migrate(false).open().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Opener {
+    url: String,
+    clock: Option<Arc<dyn Clock>>,
+    migrate: bool,
+}
+
+impl Opener {
+    /// Will open the store at `url`; nothing is looked at before [`Opener::open`].
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            clock: None,
+            migrate: true,
+        }
+    }
+
+    /// Sets the clock that the store decides by; without one it follows the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock: Some(clock),
+            ..self
+        }
+    }
+
+    /// Sets whether opening may create the schema or bring it up to date, which is the default.
+    /// Without, a store whose schema is not this version's is refused. Memory has no schema.
+    #[must_use]
+    pub fn with_migrate(self, migrate: bool) -> Self {
+        Self { migrate, ..self }
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) naming `url` when the URL is
+    /// wrong, its scheme unknown, or the scheme's cargo feature not enabled; the message never
+    /// holds a password. What the engine refuses is
+    /// [`Error::Incompatible`](crate::Error::Incompatible),
+    /// [`Error::Unavailable`](crate::Error::Unavailable) or
+    /// [`Error::Backend`](crate::Error::Backend).
+    pub async fn open(self) -> Result<Arc<dyn JobStore>> {
+        match self.url.parse::<StoreUrl>()? {
+            #[cfg(feature = "memory")]
+            StoreUrl::Memory => Ok(crate::memory::open(self.clock)),
+            #[cfg(feature = "sqlite")]
+            StoreUrl::Sqlite(place) => crate::sqlite::open(&place, self.clock, self.migrate).await,
+            #[cfg(not(all(feature = "memory", feature = "sqlite")))]
+            url => Err(url.feature_is_off()),
+        }
+    }
+}
+
+impl fmt::Debug for Opener {
+    /// Without the URL's text, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener")
+            .field("url", &self.url.parse::<StoreUrl>().ok())
+            .field("clock", &self.clock)
+            .field("migrate", &self.migrate)
+            .finish()
+    }
+}
