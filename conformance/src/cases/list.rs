@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use jobstore_core::{
-    Action, DeleteRequest, Job, JobFilter, JobId, JobStatus, JobStore, NewJob, Order, PageRequest,
-    Update, validate,
+    Action, DeleteRequest, Job, JobFilter, JobId, JobStatus, JobStore, JobStoreExt as _, NewJob,
+    Order, PageRequest, Update, validate,
 };
 
 use crate::Cx;
@@ -104,6 +105,14 @@ pub(crate) async fn a_page_holds_as_many_as_asked_for(cx: &Cx) -> CaseResult {
     same_all(&list, &jobs[8..])?;
     check_eq!(list.token, None);
     Ok(())
+}
+
+pub(crate) async fn a_stream_goes_over_all_pages(cx: &Cx) -> CaseResult {
+    let jobs = some(cx).await?;
+    let store = cx.store();
+    let page = PageRequest::default().with_size(4);
+    let streamed: Vec<Job> = store.stream_jobs(any(), page).try_collect().await?;
+    same_all(&streamed, &jobs)
 }
 
 pub(crate) async fn a_full_last_page_is_followed_by_the_end(cx: &Cx) -> CaseResult {
