@@ -255,6 +255,7 @@ Nothing {
         "DELETE-012" Must a_limit_takes_the_oldest "By age, a limit takes the oldest by last update.";
         "DELETE-013" Must any_number_is_deleted_bit_by_bit "However many match, repeating the call deletes them all, a limit at a time.";
         "DELETE-014" Must a_reset_job_is_not_deleted "A job that was reset is no longer deleted.";
+        "DELETE-015" Must a_job_that_ended_twice_is_deleted_once "A job that ended more than once is deleted, and returned, once.";
     }
     time {
         "TIME-001" Must the_store_shows_its_clock "The store's time is that of its clock.";
