@@ -1,5 +1,6 @@
 //! What a case works with: a fresh store, its clock, and the steps that many cases need.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -226,22 +227,21 @@ impl Cx {
         size: u32,
         order: Order,
     ) -> CaseResult<Vec<Job>> {
-        let mut page = PageRequest::default().with_size(size).with_order(order);
+        let mut pages = self.pages(filter, size, order);
         let mut jobs = Vec::new();
-        loop {
-            let list = self.store().list_jobs(filter, &page).await?;
-            let full = list.len() == size as usize;
-            jobs.extend(list.items);
-            let Some(token) = list.token else {
-                return Ok(jobs);
-            };
-            if !full {
-                return Err(Failure::new(
-                    "no token after a page that is not full",
-                    "one",
-                ));
-            }
-            page = page.with_token(Some(token));
+        while let Some(page) = pages.next().await? {
+            jobs.extend(page);
+        }
+        Ok(jobs)
+    }
+
+    /// A walk over pages of this size, page by page.
+    pub(crate) fn pages<'a>(&'a self, filter: &'a JobFilter, size: u32, order: Order) -> Pages<'a> {
+        Pages {
+            cx: self,
+            filter,
+            next: Some(PageRequest::default().with_size(size).with_order(order)),
+            seen: HashSet::new(),
         }
     }
 
@@ -259,6 +259,38 @@ impl Cx {
     /// How many jobs there are.
     pub(crate) async fn total(&self) -> CaseResult<u64> {
         Ok(self.count(&JobFilter::default()).await?.total())
+    }
+}
+
+/// A walk over the pages of a listing, which ends whatever the store does.
+pub(crate) struct Pages<'a> {
+    cx: &'a Cx,
+    filter: &'a JobFilter,
+    next: Option<PageRequest>,
+    seen: HashSet<JobId>,
+}
+
+impl Pages<'_> {
+    /// The next page. Fails when a job comes a second time, or a page before the last is not full.
+    pub(crate) async fn next(&mut self) -> CaseResult<Option<Vec<Job>>> {
+        let Some(page) = self.next.take() else {
+            return Ok(None);
+        };
+        // A store that never waits would else keep the tasks beside the walk from running.
+        tokio::task::yield_now().await;
+        let list = self.cx.store().list_jobs(self.filter, &page).await?;
+        for job in &list {
+            if !self.seen.insert(job.id) {
+                let promise = format!("job {} once in a walk", job.id);
+                return Err(Failure::new(promise, "twice"));
+            }
+        }
+        if list.token.is_some() && list.len() < page.size as usize {
+            let got = format!("one after {} jobs of {}", list.len(), page.size);
+            return Err(Failure::new("no token after a page that is not full", got));
+        }
+        self.next = list.token.map(|token| page.with_token(Some(token)));
+        Ok(Some(list.items))
     }
 }
 

@@ -190,6 +190,7 @@ Nothing {
         "LIST-021" Must a_walker_may_take_its_jobs_out_of_the_filter "A walk that takes its jobs out of the filter still meets each once.";
         "LIST-022" Must a_walk_is_not_moved_by_new_jobs "New jobs make a walk neither miss nor repeat one.";
         "LIST-023" Must a_long_walk_misses_nothing_while_others_work "A walk in pages of 7 over 5,000 jobs of one millisecond meets each survivor once while others start, finish and delete.";
+        "LIST-024" Must a_stream_goes_over_all_pages "A stream of jobs goes over all pages.";
     }
     token {
         "TOKEN-001" Must every_damaged_character_is_noticed "A token with any one character changed is refused.";
@@ -254,6 +255,7 @@ Nothing {
         "DELETE-012" Must a_limit_takes_the_oldest "By age, a limit takes the oldest by last update.";
         "DELETE-013" Must any_number_is_deleted_bit_by_bit "However many match, repeating the call deletes them all, a limit at a time.";
         "DELETE-014" Must a_reset_job_is_not_deleted "A job that was reset is no longer deleted.";
+        "DELETE-015" Must a_job_that_ended_twice_is_deleted_once "A job that ended more than once is deleted, and returned, once.";
     }
     time {
         "TIME-001" Must the_store_shows_its_clock "The store's time is that of its clock.";

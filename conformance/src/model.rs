@@ -206,8 +206,9 @@ impl Pair {
             Op::Reopen => {
                 drop(store);
                 if self.durable {
+                    // Time may go back from one handle to the next; nothing is promised there.
+                    self.cx.set_clock(self.latest);
                     self.cx.reopen().await?;
-                    self.latest = Timestamp::MIN;
                 }
                 Ok(())
             }

@@ -204,3 +204,19 @@ pub(crate) async fn a_reset_job_is_not_deleted(cx: &Cx) -> CaseResult {
     check_eq!(cx.claim_one().await?.id, jobs[0].id);
     Ok(())
 }
+
+pub(crate) async fn a_job_that_ended_twice_is_deleted_once(cx: &Cx) -> CaseResult {
+    let twice = finished(cx, &["a"]).await?.remove(0);
+    cx.update(twice.id, Action::Reset).await?;
+    cx.update(twice.id, Action::Cancel).await?;
+    cx.tick();
+    let other = finished(cx, &["a"]).await?.remove(0);
+    let request = DeleteRequest::Before {
+        cutoff: cx.now(),
+        job_names: Vec::new(),
+        statuses: Vec::new(),
+        limit: 2,
+    };
+    check_eq!(delete(cx, request).await?, [twice.id, other.id]);
+    Ok(())
+}

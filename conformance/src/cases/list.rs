@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use jobstore_core::{
-    Action, DeleteRequest, Job, JobFilter, JobId, JobStatus, JobStore, NewJob, Order, PageRequest,
-    Update, validate,
+    Action, DeleteRequest, Job, JobFilter, JobId, JobStatus, JobStore, JobStoreExt as _, NewJob,
+    Order, PageRequest, Update, validate,
 };
 
 use crate::Cx;
@@ -104,6 +105,14 @@ pub(crate) async fn a_page_holds_as_many_as_asked_for(cx: &Cx) -> CaseResult {
     same_all(&list, &jobs[8..])?;
     check_eq!(list.token, None);
     Ok(())
+}
+
+pub(crate) async fn a_stream_goes_over_all_pages(cx: &Cx) -> CaseResult {
+    let jobs = some(cx).await?;
+    let store = cx.store();
+    let page = PageRequest::default().with_size(4);
+    let streamed: Vec<Job> = store.stream_jobs(any(), page).try_collect().await?;
+    same_all(&streamed, &jobs)
 }
 
 pub(crate) async fn a_full_last_page_is_followed_by_the_end(cx: &Cx) -> CaseResult {
@@ -294,15 +303,13 @@ pub(crate) async fn a_walk_goes_on_after_its_last_job_was_deleted(cx: &Cx) -> Ca
     for job in &jobs {
         cx.update(job.id, Action::Cancel).await?;
     }
-    let mut page = PageRequest::default().with_size(3);
+    let filter = any();
+    let mut pages = cx.pages(&filter, 3, Order::Ascending);
     let mut seen = Vec::new();
-    loop {
-        let list = cx.store().list_jobs(&any(), &page).await?;
-        seen.extend(ids(&list));
-        let request = DeleteRequest::Ids(ids(&list));
-        check_eq!(cx.store().delete_jobs(&request).await?.len(), list.len());
-        let Some(token) = list.token else { break };
-        page = page.with_token(Some(token));
+    while let Some(page) = pages.next().await? {
+        seen.extend(ids(&page));
+        let request = DeleteRequest::Ids(ids(&page));
+        check_eq!(cx.store().delete_jobs(&request).await?.len(), page.len());
     }
     check_eq!(seen, ids(&jobs));
     check_eq!(cx.total().await?, 0);
@@ -316,15 +323,12 @@ pub(crate) async fn a_walker_may_take_its_jobs_out_of_the_filter(cx: &Cx) -> Cas
             jobs.reverse();
         }
         let filter = any().with_statuses([JobStatus::Pending]);
-        let mut page = PageRequest::default().with_size(2).with_order(order);
+        let mut pages = cx.pages(&filter, 2, order);
         let mut seen = Vec::new();
-        loop {
-            let list = cx.store().list_jobs(&filter, &page).await?;
-            let finished = list.iter().map(|job| Update::new(job.id, finish("done")));
+        while let Some(page) = pages.next().await? {
+            let finished = page.iter().map(|job| Update::new(job.id, finish("done")));
             cx.apply_all(finished.collect()).await?;
-            seen.extend(ids(&list));
-            let Some(token) = list.token else { break };
-            page = page.with_token(Some(token));
+            seen.extend(ids(&page));
         }
         check_eq!(seen, ids(&jobs), "{order:?}");
     }
@@ -337,16 +341,14 @@ pub(crate) async fn a_walk_is_not_moved_by_new_jobs(cx: &Cx) -> CaseResult {
         let new = some(cx).await?;
         let before = before.into_iter().chain(ids(&new));
         let before: HashSet<JobId> = before.collect();
-        let mut page = PageRequest::default().with_size(2).with_order(order);
+        let filter = any();
+        let mut pages = cx.pages(&filter, 2, order);
         let mut seen = Vec::new();
-        loop {
-            let list = cx.store().list_jobs(&any(), &page).await?;
-            seen.extend(ids(&list));
+        while let Some(page) = pages.next().await? {
+            seen.extend(ids(&page));
             if seen.len() < 8 {
                 cx.create_all(vec![NewJob::new("late", "{}"); 3]).await?;
             }
-            let Some(token) = list.token else { break };
-            page = page.with_token(Some(token));
         }
         once(&seen, &before)?;
     }
@@ -373,17 +375,13 @@ pub(crate) async fn a_long_walk_misses_nothing_while_others_work(cx: &Cx) -> Cas
     let stop = Arc::new(AtomicBool::new(false));
     let order = scattered(&ids(&all));
     let churning = tokio::spawn(churn(cx.store(), order, Arc::clone(&stop)));
-    let mut page = PageRequest::default().with_size(7);
+    let filter = any();
+    let mut pages = cx.pages(&filter, 7, Order::Ascending);
     let mut seen = Vec::new();
     let mut changed = 0;
-    loop {
-        let list = cx.store().list_jobs(&any(), &page).await?;
-        changed += list.iter().filter(|job| job.fence > 0).count();
-        seen.extend(ids(&list));
-        let Some(token) = list.token else { break };
-        page = page.with_token(Some(token));
-        // A store that never waits would else keep the other task from ever running.
-        tokio::task::yield_now().await;
+    while let Some(page) = pages.next().await? {
+        changed += page.iter().filter(|job| job.fence > 0).count();
+        seen.extend(ids(&page));
     }
     stop.store(true, Ordering::SeqCst);
     let churned = churning.await;
