@@ -128,7 +128,11 @@ impl Planted {
         let items: Vec<Job> = jobs.skip(offset).take(size).collect();
         let full = items.len() == size;
         let token = full.then(|| PageToken::new((offset + size).to_string()));
-        Ok(PagedList { items, token })
+        Ok(PagedList {
+            items,
+            token,
+            unreadable: Vec::new(),
+        })
     }
 }
 
