@@ -35,3 +35,4 @@ impl Surroundings for Held {
 }
 
 jobstore_conformance::conformance_tests!(Memory);
+jobstore_conformance::conformance_shared_tests!(Memory);

@@ -25,31 +25,28 @@ pub(crate) async fn get<D: Dialect>(
     ids: &[JobId],
 ) -> Result<Vec<Option<Job>>> {
     let jobs = by_id::<D>(connection, ids, "").await?;
-    Ok(ids.iter().map(|id| jobs.get(id).cloned()).collect())
+    ids.iter()
+        .map(|id| jobs.get(id).cloned().transpose())
+        .collect()
 }
 
-/// The jobs with these ids; `lock` ends the statement.
+/// The rows with these ids, each a job or the reason why it is none; `lock` ends the statement.
 pub(crate) async fn by_id<D: Dialect>(
     connection: &mut D::Connection,
     ids: &[JobId],
     lock: &str,
-) -> Result<HashMap<JobId, Job>> {
+) -> Result<HashMap<JobId, Result<Job>>> {
     let mut jobs = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(1000) {
         let mut statement = QueryBuilder::<D>::new("SELECT ");
         statement.push(COLUMNS).push(" FROM jobs WHERE id IN ");
         push_set(&mut statement, row::id_values(ids));
         statement.push(lock);
-        let mut unreadable = None;
-        D::fetch(connection, statement, |row| match row::read::<D>(row) {
-            Ok(job) => drop(jobs.insert(job.id, job)),
-            Err(error) => unreadable = Some(error),
-        })
-        .await
-        .map_err(D::error)?;
-        if let Some(error) = unreadable {
-            return Err(error);
-        }
+        let each =
+            |row: &D::Row| jobs.extend(row::id::<D>(row).map(|id| (id, row::read::<D>(row))));
+        D::fetch(connection, statement, each)
+            .await
+            .map_err(D::error)?;
     }
     Ok(jobs)
 }
@@ -427,4 +424,105 @@ pub(crate) fn claim_statements<D: Dialect>(
         statement
     };
     names.chunks(MAX_BRANCHES).map(statement).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite;
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection};
+
+    /// What SQLite means to do for a statement, a line for each step.
+    async fn plan(statement: &QueryBuilder<Sqlite>) -> String {
+        let mut connection = SqliteConnection::connect(":memory:").await.expect("opens");
+        connection
+            .execute(AssertSqlSafe(sqlite::schema()))
+            .await
+            .expect("makes the schema");
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.sql().as_str()));
+        let steps = sqlx::query(explain)
+            .fetch_all(&mut connection)
+            .await
+            .expect("explains");
+        steps
+            .iter()
+            .map(|step| step.get::<String, _>("detail") + "\n")
+            .collect()
+    }
+
+    fn filters() -> Vec<JobFilter> {
+        let any = JobFilter::default;
+        let time = Timestamp::from_millis(5);
+        let running = || any().with_statuses([JobStatus::Running]);
+        vec![
+            any(),
+            running(),
+            any().with_job_name("a"),
+            running().with_job_name("a"),
+            running().with_job_name("a").with_job_name("b"),
+            JobFilter {
+                created_from: Some(time),
+                created_to: Some(time),
+                ..running()
+            },
+            JobFilter {
+                lease_expired_by: Some(time),
+                ..any()
+            },
+        ]
+    }
+
+    #[tokio::test]
+    async fn every_listing_reads_an_index_in_order_from_its_start() {
+        let place = Place {
+            time: 5,
+            id: String::new(),
+        };
+        for filter in filters() {
+            for (order, start) in [
+                (Order::Ascending, None),
+                (Order::Ascending, Some(&place)),
+                (Order::Descending, Some(&place)),
+            ] {
+                for branch in branches(&filter) {
+                    let statement = page_statement::<Sqlite>(&filter, &[branch], start, order, 9);
+                    let plan = plan(&statement).await;
+                    assert!(
+                        !plan.contains("SCAN") && !plan.contains("B-TREE"),
+                        "{filter:?}\n{plan}"
+                    );
+                    let seeks = start.is_none() || plan.contains("(creation_time,id)");
+                    assert!(seeks, "{filter:?} reads the walk so far\n{plan}");
+                }
+                let branches = branches(&filter);
+                let statement = page_statement::<Sqlite>(&filter, &branches, start, order, 9);
+                let plan = plan(&statement).await;
+                assert!(!plan.contains("SCAN jobs"), "{filter:?}\n{plan}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_claim_reads_the_index_of_due_jobs_in_order() {
+        for names in [
+            vec![],
+            vec!["a".to_owned()],
+            vec!["a".to_owned(), "b".to_owned()],
+        ] {
+            for statement in claim_statements::<Sqlite>(&names, Timestamp::from_millis(5), 9) {
+                let plan = plan(&statement).await;
+                let reads = plan.lines().filter(|step| step.contains(" jobs "));
+                let by_id = "USING INDEX sqlite_autoindex_jobs_1 (id=?)";
+                for step in reads {
+                    let by_index = step.contains("INDEX jobs_due") || step.contains(by_id);
+                    assert!(by_index, "{names:?}\n{plan}");
+                }
+                let alone = names.len() < 2;
+                assert!(
+                    !alone || !plan.contains("B-TREE"),
+                    "{names:?} is sorted\n{plan}"
+                );
+            }
+        }
+    }
 }

@@ -173,6 +173,11 @@ impl<D: Driver> Reader<'_, D> {
     }
 }
 
+/// The id in the first column.
+pub(crate) fn id<D: Driver>(row: &D::Row) -> Option<JobId> {
+    D::text(row, 0).ok().flatten()?.parse().ok()
+}
+
 /// The ids as values.
 pub(crate) fn id_values(ids: &[JobId]) -> impl ExactSizeIterator<Item = Value> + '_ {
     ids.iter().map(|id| Value::from(id.to_string()))

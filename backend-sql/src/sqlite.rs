@@ -251,6 +251,8 @@ impl SqliteOptions {
         SqliteConnectOptions::new()
             .busy_timeout(self.busy_timeout)
             .statement_cache_capacity(256)
+            // A page or a claim comes over from SQLite's thread in one go, not in small pieces.
+            .row_buffer_size(128)
             .synchronous(match self.synchronous {
                 Synchronous::Full => SqliteSynchronous::Full,
                 Synchronous::Normal => SqliteSynchronous::Normal,

@@ -84,16 +84,12 @@ async fn existing<D: Dialect>(
     for ids in ids.chunks(1000) {
         let mut statement = QueryBuilder::<D>::new("SELECT id FROM jobs WHERE id IN ");
         push_set(&mut statement, row::id_values(ids));
-        let each = |row: &D::Row| found.extend(id::<D>(row));
+        let each = |row: &D::Row| found.extend(row::id::<D>(row));
         D::fetch(connection, statement, each)
             .await
             .map_err(D::error)?;
     }
     Ok(found)
-}
-
-fn id<D: Dialect>(row: &D::Row) -> Option<JobId> {
-    D::text(row, 0).ok().flatten()?.parse().ok()
 }
 
 fn owned(key: Option<(&str, &str)>) -> Option<Key> {
@@ -155,10 +151,14 @@ pub(crate) async fn update<D: Dialect>(
     let mut jobs = by_id::<D>(connection, &ids, D::LOCK_ROWS).await?;
     let before: HashMap<JobId, Option<Key>> = jobs
         .values()
+        .flatten()
         .map(|job| (job.id, owned(job.held_unique_key())))
         .collect();
     // Only a finalized job can come to hold a key, so few calls have to look who holds it now.
-    let wanted = jobs.values().filter(|job| job.status.is_finalized());
+    let wanted = jobs
+        .values()
+        .flatten()
+        .filter(|job| job.status.is_finalized());
     let wanted = wanted.filter_map(|job| Some((job.job_name.clone(), job.unique_key.clone()?)));
     let found = holders::<D>(connection, wanted.collect()).await?;
     let mut holders: HashMap<Key, JobId> =
@@ -168,7 +168,8 @@ pub(crate) async fn update<D: Dialect>(
     for call in calls {
         let mut apply = |update: &Update| -> Result<Job> {
             let id = update.target.id();
-            let job = jobs.get_mut(&id).ok_or(Error::NotFound { id })?;
+            let found = jobs.get_mut(&id).ok_or(Error::NotFound { id })?;
+            let job = found.as_mut().map_err(|error| error.clone())?;
             let Applied::Changed(next) = update.apply(job, now)? else {
                 return Ok(job.clone());
             };
@@ -189,7 +190,10 @@ pub(crate) async fn update<D: Dialect>(
     // A key must be let go before another row takes it: engines check each row as they write it.
     let takes_key =
         |job: &&Job| before.get(&job.id) == Some(&None) && job.held_unique_key().is_some();
-    let changed = jobs.values().filter(|job| changed.contains(&job.id));
+    let changed = jobs
+        .values()
+        .flatten()
+        .filter(|job| changed.contains(&job.id));
     let (taking, others): (Vec<&Job>, Vec<&Job>) = changed.partition(takes_key);
     write_changes::<D>(connection, &others, now).await?;
     write_changes::<D>(connection, &taking, now).await?;
@@ -341,7 +345,7 @@ pub(crate) async fn delete<D: Dialect>(
     }
     statement.push(D::LOCK_ROWS);
     let mut ids = Vec::new();
-    D::fetch(connection, statement, |row| ids.extend(id::<D>(row)))
+    D::fetch(connection, statement, |row| ids.extend(row::id::<D>(row)))
         .await
         .map_err(D::error)?;
     if ids.is_empty() {

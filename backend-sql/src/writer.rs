@@ -191,11 +191,7 @@ async fn run<D: Dialect>(
 /// itself failed half way, when repeating the calls is safe.
 async fn commit<D: Dialect>(pool: &Pool<D>, clock: &StoreClock, group: &Group) -> Result<Answers> {
     let mut connection = pool.acquire().await.map_err(D::error)?;
-    if let Err(error) = D::run(&mut connection, D::BEGIN).await {
-        // In a pool of the caller's, a transaction that was dropped may be open on it still.
-        drop(connection.detach());
-        return Err(D::error(error));
-    }
+    begin::<D>(&mut connection).await?;
     let done = match write::<D>(&mut connection, clock, group).await {
         Ok(answers) => D::run(&mut connection, "COMMIT")
             .await
@@ -203,12 +199,23 @@ async fn commit<D: Dialect>(pool: &Pool<D>, clock: &StoreClock, group: &Group) -
             .map_err(D::error),
         Err(error) => Err(error),
     };
-    if done.is_err() && D::run(&mut connection, "ROLLBACK").await.is_err() {
-        // Some errors end the transaction by themselves. If it is open still, the connection must
-        // not go back to the pool; to close one that could have stayed costs little.
-        drop(connection.detach());
+    if done.is_err() {
+        // Fails when the error ended the transaction by itself, as a full disk does.
+        let _ = D::run(&mut connection, "ROLLBACK").await;
     }
     done
+}
+
+async fn begin<D: Dialect>(connection: &mut D::Connection) -> Result<()> {
+    match D::run(connection, D::BEGIN).await {
+        Err(error) if !D::is_busy(&error) => {
+            // In a pool of the caller's, a connection may come back with a transaction open that
+            // was dropped half way. Nobody can commit that any more.
+            let _ = D::run(connection, "ROLLBACK").await;
+            D::run(connection, D::BEGIN).await.map_err(D::error)
+        }
+        begun => begun.map_err(D::error),
+    }
 }
 
 async fn write<D: Dialect>(

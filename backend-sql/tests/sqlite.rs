@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobstore_core::{
-    ClaimRequest, Error, JobFilter, JobStatus, JobStore, JobStoreExt, NewJob, PageRequest, Result,
+    Action, ClaimRequest, Error, JobFilter, JobStatus, JobStore, JobStoreExt, NewJob, PageRequest,
+    Result, Update,
 };
 use jobstore_sql::sqlite::Synchronous;
 use jobstore_sql::{SqliteJobStore, SqliteOptions};
@@ -324,6 +325,67 @@ async fn rows_that_cannot_be_read_hide_no_others_and_are_never_claimed() {
         .await
         .expect("counts");
     assert_eq!(counts.get(JobStatus::Running), 2);
+}
+
+#[tokio::test]
+async fn an_update_of_a_row_that_cannot_be_read_leaves_the_others_of_its_batch_alone() {
+    let (_folder, file) = folder();
+    let store = open(&file).await;
+    let batch = vec![NewJob::new("a", "{}"); 2];
+    let created = store.create_jobs(batch).await.expect("creates");
+    run(
+        &mut foreign(&file).await,
+        "UPDATE jobs SET status = 77 WHERE rowid = 1",
+    )
+    .await;
+    let ids = [created[0].job().id, created[1].job().id];
+    let cancel = ids.map(|id| Update::new(id, Action::Cancel));
+    let verdicts = store.update_jobs(cancel.to_vec()).await.expect("answers");
+    assert!(matches!(&verdicts[0], Err(Error::Unreadable { id, .. }) if *id == ids[0].to_string()));
+    assert_eq!(
+        verdicts[1].as_ref().expect("cancels").status,
+        JobStatus::Canceled
+    );
+    assert!(matches!(
+        store.get_jobs(&ids).await,
+        Err(Error::Unreadable { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_transaction_left_open_on_a_callers_connection_does_no_harm() {
+    let (_folder, file) = folder();
+    drop(open(&file).await);
+    let connect = SqliteConnectOptions::new()
+        .filename(&file)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(connect);
+    let store = SqliteOptions::existing(pool.clone())
+        .open()
+        .await
+        .expect("opens");
+    pool.execute("BEGIN; DELETE FROM jobs")
+        .await
+        .expect("begins and forgets");
+    store
+        .create_job(NewJob::new("a", "{}"))
+        .await
+        .expect("creates");
+    pool.close().await;
+    let refused = store
+        .create_job(NewJob::new("a", "{}"))
+        .await
+        .expect_err("is closed");
+    assert!(refused.is_retryable(), "{refused}");
+    let counts = open(&file)
+        .await
+        .count_jobs(&JobFilter::default())
+        .await
+        .expect("counts");
+    assert_eq!(counts.total(), 1);
 }
 
 #[tokio::test]

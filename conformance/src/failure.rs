@@ -95,13 +95,18 @@ macro_rules! check {
 /// Fails unless two values are equal: `check_eq!(got, expected)`, with an optional circumstance.
 macro_rules! check_eq {
     ($got:expr, $expected:expr $(,)?) => { check_eq!($got, $expected, "as asked") };
-    ($got:expr, $expected:expr, $($when:tt)+) => {{
-        let (got, expected) = (&$got, &$expected);
-        if *got != *expected {
-            let expected = format!("{} = {expected:?}", stringify!($got));
-            return Err($crate::Failure::new(expected, format!("{got:?}")).when(format!($($when)+)));
+    // A match, because what the values borrow from must live until they are compared.
+    ($got:expr, $expected:expr, $($when:tt)+) => {
+        match (&$got, &$expected) {
+            (got, expected) => {
+                if *got != *expected {
+                    let expected = format!("{} = {expected:?}", stringify!($got));
+                    let failure = $crate::Failure::new(expected, format!("{got:?}"));
+                    return Err(failure.when(format!($($when)+)));
+                }
+            }
         }
-    }};
+    };
 }
 
 /// Fails unless a result is an error of this pattern:

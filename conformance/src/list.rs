@@ -209,10 +209,154 @@ Nothing {
         "COUNT-004" Must refusals_and_deletions_are_counted_right "A refusal changes no number, a deletion its own.";
         "COUNT-005" Must a_count_agrees_with_a_walk_for_every_filter "A count agrees with a full walk for every combination of conditions.";
     }
+    batch {
+        "BATCH-001" Must an_empty_batch_has_no_verdicts "An empty batch succeeds with no verdicts.";
+        "BATCH-002" Must verdicts_come_in_the_order_given "Verdicts come in the order of the items, gaps included.";
+        "BATCH-003" Must a_refusal_touches_no_other_item "A refused item touches no other.";
+        "BATCH-004" Must each_verdict_is_about_its_own_action "Each item of a batch does what it would do alone.";
+        "BATCH-005" Must items_on_one_job_run_one_after_another "Several items on one job act as if run one after another.";
+        "BATCH-006" Must a_later_item_sees_what_an_earlier_did "A later item sees what an earlier one did to its job, other items between them.";
+        "BATCH-007" Must of_two_claims_in_a_batch_the_current_one_counts "Of an old and a new claim in one batch, the new one counts.";
+        "BATCH-008" Must an_outcome_twice_in_a_batch_is_a_repetition "An outcome recorded twice in one batch is recorded once.";
+        "BATCH-009" Must a_thousand_updates_are_taken "A batch may hold 1,000 updates.";
+        "BATCH-010" Must a_key_freed_in_a_batch_can_be_taken_in_it "A unique key freed by one item can be taken by a later one, and not by an earlier.";
+        "BATCH-011" Must of_two_resets_with_one_key_the_first_wins "Of two resets with one unique key in a batch, the first wins and is named to the second.";
+    }
+    params {
+        "PARAMS-001" Must the_empty_filter_meets_all "The empty object meets every job.";
+        "PARAMS-002" Must numbers_are_equal_by_exact_value "Numbers are equal by value, however they are written.";
+        "PARAMS-003" Must numbers_beyond_floats_are_exact "Numbers that no float can hold are compared exactly.";
+        "PARAMS-004" Must kinds_are_never_mixed "Numbers, strings, booleans, null, arrays and objects never equal each other.";
+        "PARAMS-005" Must null_is_not_absent "Null meets null, and not a missing key.";
+        "PARAMS-006" Must strings_are_equal_by_code_points "Strings are equal by code points, escaped or not: no case, accent, width or normalisation.";
+        "PARAMS-007" Must strings_may_hold_anything "Strings may hold escaped NUL, quotes, backslashes and wildcards.";
+        "PARAMS-008" Must arrays_are_equal_in_order "Arrays are equal in order and whole.";
+        "PARAMS-009" Must objects_are_equal_in_any_order "Objects are equal in any order of keys and whole.";
+        "PARAMS-010" Must only_top_level_keys_may_be_left_out "Only keys of the top level may be left out of the filter.";
+        "PARAMS-011" Must every_key_must_match "Every key of the filter must match.";
+        "PARAMS-012" Must the_last_of_duplicate_keys_counts "Of duplicate keys the last counts, in filter and params, at every level.";
+        "PARAMS-013" Must a_key_is_a_text_and_no_path "A key is a text, never a path or a pattern.";
+        "PARAMS-014" Must deep_params_are_compared "Params as deep as allowed are compared.";
+        "PARAMS-015" Must a_filter_on_params_reads_what_is_stored_now "A job that changed is found by its params as it is now.";
+    }
+    delete {
+        "DELETE-001" Must only_finalized_jobs_are_deleted_by_id "By id, finalized jobs are deleted and others are not.";
+        "DELETE-002" Must unknown_ids_are_passed_over "Unknown ids are passed over.";
+        "DELETE-003" Must an_id_given_twice_is_deleted_once "An id given twice is deleted, and returned, once.";
+        "DELETE-004" Must no_ids_delete_nothing "An empty list of ids deletes nothing.";
+        "DELETE-005" Must a_thousand_ids_are_deleted "1,000 ids can be deleted at once.";
+        "DELETE-006" Must a_deleted_job_stays_gone "A deleted job is gone from every answer, for every action and claim.";
+        "DELETE-007" Must the_cutoff_itself_is_kept "By age, what was updated before the cutoff is deleted, and not what was updated at it.";
+        "DELETE-008" Must age_is_counted_from_the_last_update "Age counts from the last update, not from creation.";
+        "DELETE-009" Must unfinished_jobs_are_never_too_old "Pending and running jobs are never too old.";
+        "DELETE-010" Must a_deletion_keeps_to_its_statuses "By age, only the statuses given are deleted.";
+        "DELETE-011" Must a_deletion_keeps_to_its_names "By age, only the names given are deleted.";
+        "DELETE-012" Must a_limit_takes_the_oldest "By age, a limit takes the oldest by last update.";
+        "DELETE-013" Must any_number_is_deleted_bit_by_bit "However many match, repeating the call deletes them all, a limit at a time.";
+        "DELETE-014" Must a_reset_job_is_not_deleted "A job that was reset is no longer deleted.";
+    }
+    time {
+        "TIME-001" Must the_store_shows_its_clock "The store's time is that of its clock.";
+        "TIME-002" Must every_change_is_dated "Every accepted change sets the last update to now, and leaves the creation time.";
+        "TIME-003" Must reading_dates_nothing "Reading, listing and counting change no time.";
+        "TIME-004" Must times_never_go_back "When the clock goes back, the store's time stands still.";
+        "TIME-005" Must what_was_due_stays_due_when_the_clock_goes_back "What was due stays due when the clock goes back.";
+        "TIME-006" Must milliseconds_are_kept_exactly "Times are kept to the millisecond, in the next century too.";
+        "TIME-007" Must a_clock_at_the_end_of_time_overflows_nothing "At the last timestamp leases and backoffs overflow nothing.";
+    }
+    input {
+        "INPUT-001" Must an_empty_name_is_refused "An empty name is refused, in creating, claiming and filtering.";
+        "INPUT-002" Must a_name_of_501_characters_is_refused "A name of 501 characters is refused, however many bytes they have.";
+        "INPUT-003" Must nul_in_a_name_is_refused "NUL in a name is refused.";
+        "INPUT-004" Must an_empty_key_is_refused "An empty unique key is refused.";
+        "INPUT-005" Must a_key_of_256_characters_is_refused "A unique key of 256 characters is refused.";
+        "INPUT-006" Must nul_in_a_key_is_refused "NUL in a unique key is refused.";
+        "INPUT-007" Must a_bad_owner_is_refused "An empty owner, one of 256 characters, or one with NUL is refused.";
+        "INPUT-008" Must params_that_are_no_object_are_refused "Params and filters that are no JSON object are refused.";
+        "INPUT-009" Must params_that_are_not_strict_json_are_refused "Params and filters that are not strict JSON are refused.";
+        "INPUT-010" Must params_nested_128_deep_are_refused "Params nested 128 deep are refused, 127 deep are taken.";
+        "INPUT-011" Must params_nested_a_million_deep_do_no_harm "Params nested a million deep are refused and do no harm.";
+        "INPUT-012" Must params_over_8_mib_are_refused "Params over 8 MiB are refused.";
+        "INPUT-013" Must a_result_over_8_mib_is_refused "A result over 8 MiB is refused.";
+        "INPUT-014" Must nul_in_a_result_is_refused "NUL in a result is refused.";
+        "INPUT-015" Must a_timeout_of_zero_is_refused "A timeout of zero is refused.";
+        "INPUT-016" Must a_lease_of_zero_is_refused "A lease of zero is refused, in claiming, starting and renewing.";
+        "INPUT-017" Must page_sizes_out_of_range_are_refused "Page sizes of 0 and over 1,000 are refused.";
+        "INPUT-018" Must claim_limits_out_of_range_are_refused "Claims of 0 and of over 1,000 jobs are refused.";
+        "INPUT-019" Must retries_out_of_range_are_refused "Retry limits that 31 bits cannot hold are refused, a job's and a policy's.";
+        "INPUT-020" Must batches_over_1000_items_are_refused "Batches of over 1,000 items are refused, by every method that takes one.";
+        "INPUT-021" Must lists_over_1000_items_are_refused "Over 1,000 names or ids in a claim or filter are refused.";
+        "INPUT-022" Must a_batch_over_64_mib_is_refused "A batch of over 64 MiB in all is refused.";
+        "INPUT-023" Must deletions_out_of_range_are_refused "Deleting with a limit or names out of range, or in statuses that are not finalized, is refused.";
+        "INPUT-024" Must a_refusal_shows_no_value "A refusal shows nothing of the value that it refuses.";
+        "INPUT-025" Must refused_input_is_never_worth_a_retry "A refusal of input is never called retryable.";
+        "INPUT-026" Must nul_in_an_error_is_replaced "NUL in an error is replaced by U+FFFD.";
+        "INPUT-027" Must a_long_error_is_cut_at_a_character "An error past 64 KiB is cut, at a character.";
+        "INPUT-028" Must an_error_of_megabytes_is_recorded "An error of any length can be recorded, in a batch too.";
+        "INPUT-029" Must an_empty_error_is_kept "An empty error is kept as one.";
+    }
+    text {
+        "TEXT-001" Must names_come_back "Names come back as they were given, up to 500 characters of four bytes.";
+        "TEXT-002" Must a_listing_takes_no_name_for_another "No two names are the same to a listing or count: not by case, space, accent, form or wildcard.";
+        "TEXT-003" Must a_claim_takes_no_name_for_another "No two names are the same to a claim.";
+        "TEXT-004" Must a_deletion_takes_no_name_for_another "No two names are the same to a deletion.";
+        "TEXT-005" Must no_unique_key_is_taken_for_another "No two unique keys are the same, up to 255 characters of four bytes.";
+        "TEXT-006" Must one_key_under_names_that_look_alike_is_many "A unique key under names that look alike is many keys.";
+        "TEXT-007" Must owners_come_back "Owners come back as they were given, up to 255 characters of four bytes.";
+        "TEXT-008" Must results_come_back "Results come back as they were given.";
+        "TEXT-009" Must errors_come_back "Errors come back as they were given.";
+        "TEXT-010" Must params_come_back "Params with any text as key and value come back, and are found by it.";
+    }
+    concurrency {
+        "CONCURRENCY-001" Must every_job_goes_to_one_claimer "Of concurrent claimers each job goes to exactly one, and none is left.";
+        "CONCURRENCY-002" Must of_many_starts_one_succeeds "Of concurrent starts of one job exactly one succeeds.";
+        "CONCURRENCY-003" Must of_many_creators_of_a_key_one_creates "Of concurrent creators of one unique key exactly one creates, and all get the same job.";
+        "CONCURRENCY-004" Must of_many_creators_of_an_id_one_creates "Of concurrent creators of one id exactly one creates.";
+        "CONCURRENCY-005" Must batches_that_share_keys_neither_block_nor_double "Batches that share unique keys in opposite orders all end, and make each job once.";
+        "CONCURRENCY-006" Must batches_over_the_same_jobs_neither_block_nor_tear "Batches over the same jobs in opposite orders all end, and lose no update.";
+        "CONCURRENCY-007" Must concurrent_retries_count_once "Of concurrent retries of one run exactly one counts.";
+        "CONCURRENCY-008" Must a_finish_repeated_at_once_is_one "One outcome recorded by one claim many times at once succeeds each time.";
+        "CONCURRENCY-009" Must of_different_outcomes_one_is_recorded "Of different outcomes recorded by one claim at once exactly one wins.";
+        "CONCURRENCY-010" Must recovery_and_finish_never_both_win "Recovery and finish at once never both win.";
+        "CONCURRENCY-011" Must a_lease_is_recovered_once "Concurrent recoverers recover each lease once.";
+        "CONCURRENCY-012" Must a_renewal_and_a_recovery_never_both_win "Renewal and recovery at once never both win.";
+        "CONCURRENCY-013" Must a_reset_and_a_deletion_never_both_win "Reset and deletion at once never both win.";
+        "CONCURRENCY-014" Must a_listing_shows_no_half_written_job "A listing beside writers shows every job whole.";
+        "CONCURRENCY-015" Must a_dropped_create_happened_whole_or_not "A create whose future was dropped happened whole or not at all.";
+        "CONCURRENCY-016" Must a_dropped_claim_loses_no_job "A claim whose future was dropped leaves each job pending or under its lease.";
+        "CONCURRENCY-017" Must a_dropped_update_happened_whole_or_not "An update whose future was dropped happened whole or not at all, and can be repeated.";
+        "CONCURRENCY-018" Must dropped_reads_leave_the_store_usable "Reads whose futures were dropped leave the store usable.";
+        "CONCURRENCY-019" Must a_dropped_deletion_happened_whole_or_not "A deletion whose future was dropped happened whole or not at all.";
+    }
 }
 Durable {
+    durable {
+        "DURABLE-001" Must every_field_survives "Every field survives.";
+        "DURABLE-002" Must every_status_survives "Jobs in every status survive, and are counted the same.";
+        "DURABLE-003" Must an_empty_store_opens_again "An empty store opens again, more than once.";
+        "DURABLE-004" Must a_claim_survives "A claim is good after a restart, and so is the repetition of its outcome.";
+        "DURABLE-005" Must a_lease_runs_out_while_nobody_looks "A lease runs out while no handle is open, and recovery survives.";
+        "DURABLE-006" Must fences_go_on "Fences go on where they were.";
+        "DURABLE-007" Must a_unique_key_stays_held_and_stays_free "A held unique key stays held, a freed one free.";
+        "DURABLE-008" Must ids_stay_taken "Ids stay taken.";
+        "DURABLE-009" Must the_deleted_stay_gone "Deleted jobs stay gone.";
+        "DURABLE-010" Must a_token_is_good_after_a_restart "A page token is good after a restart.";
+        "DURABLE-011" Must the_order_of_claiming_survives "The order of claiming survives.";
+        "DURABLE-012" Must ids_made_after_a_restart_are_new "Ids made after a restart are greater than those before.";
+        "DURABLE-013" Must a_refused_batch_leaves_nothing_behind "A refused batch leaves nothing behind.";
+    }
 }
 Shared {
+    shared {
+        "SHARED-001" Must what_one_writes_the_other_reads "What a call on one handle did is seen by the next call on another.";
+        "SHARED-002" Must a_job_claimed_by_one_is_not_claimed_by_the_other "A job claimed through one handle is not claimed through another.";
+        "SHARED-003" Must handles_that_claim_at_once_share_the_jobs "Handles that claim at once share the jobs, each of which goes to one.";
+        "SHARED-004" Must one_key_is_one_job_for_all_handles "A unique key is one for all handles.";
+        "SHARED-005" Must one_handle_recovers_what_another_lost "One handle recovers what the worker of another lost.";
+        "SHARED-006" Must a_token_of_one_is_good_for_the_other "A page token of one handle is good for another.";
+        "SHARED-007" Must a_claim_of_one_is_good_for_the_other "A claim of one handle is good for another.";
+        "SHARED-008" Must closing_one_does_not_disturb_the_other "Closing one handle does not disturb another.";
+    }
 }
     } };
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 use crate::cases::{
-    claim, count, create, get, lease, list, matrix, repeat, token, transition, unique,
+    batch, claim, concurrency, count, create, delete, durable, get, input, lease, list, matrix,
+    params, repeat, shared, text, time, token, transition, unique,
 };
 use crate::{CaseResult, Cx};
 
@@ -72,7 +73,7 @@ impl fmt::Display for Level {
 }
 
 macro_rules! rules {
-    ([] $($needs:ident { $($subject:ident { $($id:literal $level:ident $case:ident $sentence:literal;)+ })* })+) => {
+    ([] $($needs:ident { $($subject:ident { $($id:literal $level:ident $case:ident $sentence:literal;)+ })+ })+) => {
         /// Every rule, in the order of the list.
         pub static RULES: &[Rule] = &[$($($(
             Rule {
@@ -83,7 +84,7 @@ macro_rules! rules {
                 needs: Needs::$needs,
                 case: |cx| Box::pin($subject::$case(cx)),
             },
-        )+)*)+];
+        )+)+)+];
     };
 }
 

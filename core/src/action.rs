@@ -339,15 +339,14 @@ fn expiry_error(job: &Job) -> String {
 /// The error text as it can be stored on every engine. It is never refused, because a worker must
 /// always be able to record a failure.
 fn storable_error(error: &str) -> Cow<'_, str> {
-    let mut text = Cow::Borrowed(error);
-    if text.contains('\0') {
-        text = Cow::Owned(text.replace('\0', "\u{FFFD}"));
+    // Cut first, so that a text of megabytes is not copied: replacing only makes it longer.
+    let text = &error[..error.floor_char_boundary(MAX_ERROR_BYTES)];
+    if !text.contains('\0') {
+        return Cow::Borrowed(text);
     }
-    if text.len() <= MAX_ERROR_BYTES {
-        return text;
-    }
-    let end = text.floor_char_boundary(MAX_ERROR_BYTES);
-    Cow::Owned(text[..end].to_owned())
+    let mut text = text.replace('\0', "\u{FFFD}");
+    text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
+    Cow::Owned(text)
 }
 
 #[cfg(test)]

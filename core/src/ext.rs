@@ -140,9 +140,11 @@ pub trait JobStoreExt: JobStore {
         self.update_job(Update::new(target, Action::Reset))
     }
 
-    /// Recovers jobs whose lease is over, up to 1,000 of these names (none means any), and returns
-    /// them as they are afterwards. Jobs that somebody finished, renewed or recovered meanwhile are
-    /// left alone.
+    /// Recovers jobs of these names (none means any) whose lease is over, and returns them as they
+    /// are afterwards: pending again, or failed when their retries are spent.
+    ///
+    /// Jobs that somebody finished, renewed or recovered since they were listed are left alone. At
+    /// most 1,000 jobs come back; an empty list means that there is nothing left to recover.
     fn recover_expired(
         &self,
         job_names: &[String],
@@ -155,14 +157,21 @@ pub trait JobStoreExt: JobStore {
             ..JobFilter::default()
         };
         async move {
-            let page = PageRequest::default().with_size(MAX_ITEMS as u32);
-            let expired = self.list_jobs(&filter, &page).await?;
-            let recover = |job: &Job| Update::new(job.claim(), Action::Recover { policy });
-            let verdicts = self
-                .update_jobs(expired.iter().map(recover).collect())
-                .await?;
-            // A refusal means that the job moved on since it was listed, which is as good.
-            Ok(verdicts.into_iter().filter_map(Result::ok).collect())
+            let mut page = PageRequest::default().with_size(MAX_ITEMS as u32);
+            loop {
+                let expired = self.list_jobs(&filter, &page).await?;
+                let recover = |job: &Job| Update::new(job.claim(), Action::Recover { policy });
+                let verdicts = self
+                    .update_jobs(expired.iter().map(recover).collect())
+                    .await?;
+                // A refusal means that the job moved on since it was listed, which is as good.
+                let recovered: Vec<Job> = verdicts.into_iter().filter_map(Result::ok).collect();
+                match expired.token {
+                    // Others may have been faster on all of this page, so there is more to see.
+                    Some(token) if recovered.is_empty() => page = page.with_token(Some(token)),
+                    _ => return Ok(recovered),
+                }
+            }
         }
     }
 

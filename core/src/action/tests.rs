@@ -240,4 +240,7 @@ fn error_text_is_made_storable() {
         MAX_ERROR_BYTES - 1
     );
     assert_eq!(storable_error("a\0b"), "a\u{FFFD}b");
+    let nuls = "\0".repeat(MAX_ERROR_BYTES + 1);
+    let kept = "\u{FFFD}".repeat(MAX_ERROR_BYTES / 3);
+    assert_eq!(storable_error(&nuls), kept);
 }
