@@ -36,3 +36,4 @@ impl Surroundings for Held {
 
 jobstore_conformance::conformance_tests!(Memory);
 jobstore_conformance::conformance_shared_tests!(Memory);
+jobstore_conformance::conformance_model_tests!(Memory, 400);

@@ -12,8 +12,15 @@ pub trait Dialect: Driver {
     /// Starts a transaction that may write.
     const BEGIN: &'static str;
 
-    /// What keeps the rows read from changing until the transaction ends.
+    /// How many transactions write at once.
+    const WRITERS: usize;
+
+    /// Ends a SELECT of rows by id, so that they stay as they are until the transaction ends.
     const LOCK_ROWS: &'static str;
+
+    /// Ends a SELECT of rows that anybody may take, so that no other transaction takes them, nor
+    /// waits for them.
+    const LOCK_FREE_ROWS: &'static str;
 
     /// Writes `SET … WHERE id = …` for many rows at once: `columns[0]` finds the row, the others
     /// are set. Each row has as many values.
@@ -21,6 +28,9 @@ pub trait Dialect: Driver {
 
     /// Whether the engine is busy with others, so that trying again may work.
     fn is_busy(error: &sqlx::Error) -> bool;
+
+    /// Whether another writer was in the way, so that the same transaction will do now.
+    fn is_conflict(error: &sqlx::Error) -> bool;
 
     /// The engine's error as ours.
     fn error(error: sqlx::Error) -> jobstore_core::Error;

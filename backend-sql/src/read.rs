@@ -13,6 +13,7 @@ use jobstore_core::{
 use sqlx::QueryBuilder;
 
 use crate::dialect::{Dialect, Value, push_set};
+use crate::error::Failure;
 use crate::row::{self, COLUMNS};
 
 /// The most branches in one statement: engines bound the length of a compound SELECT.
@@ -23,11 +24,10 @@ const SCAN: usize = 500;
 pub(crate) async fn get<D: Dialect>(
     connection: &mut D::Connection,
     ids: &[JobId],
-) -> Result<Vec<Option<Job>>> {
+) -> Result<Vec<Option<Job>>, Failure> {
     let jobs = by_id::<D>(connection, ids, "").await?;
-    ids.iter()
-        .map(|id| jobs.get(id).cloned().transpose())
-        .collect()
+    let found = ids.iter().map(|id| jobs.get(id).cloned().transpose());
+    Ok(found.collect::<Result<_>>()?)
 }
 
 /// The rows with these ids, each a job or the reason why it is none; `lock` ends the statement.
@@ -35,7 +35,7 @@ pub(crate) async fn by_id<D: Dialect>(
     connection: &mut D::Connection,
     ids: &[JobId],
     lock: &str,
-) -> Result<HashMap<JobId, Result<Job>>> {
+) -> Result<HashMap<JobId, Result<Job>>, Failure> {
     let mut jobs = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(1000) {
         let mut statement = QueryBuilder::<D>::new("SELECT ");
@@ -46,7 +46,7 @@ pub(crate) async fn by_id<D: Dialect>(
             |row: &D::Row| jobs.extend(row::id::<D>(row).map(|id| (id, row::read::<D>(row))));
         D::fetch(connection, statement, each)
             .await
-            .map_err(D::error)?;
+            .map_err(Failure::of::<D>)?;
     }
     Ok(jobs)
 }
@@ -55,7 +55,7 @@ pub(crate) async fn list<D: Dialect>(
     connection: &mut D::Connection,
     filter: &JobFilter,
     page: &PageRequest,
-) -> Result<PagedList<Job>> {
+) -> Result<PagedList<Job>, Failure> {
     let matcher = filter.compile()?;
     let start = page.start(&matcher)?;
     let size = page.size as usize;
@@ -132,7 +132,7 @@ async fn scan<D: Dialect>(
     start: Option<Place>,
     order: Order,
     limit: usize,
-) -> Result<Vec<Scanned>> {
+) -> Result<Vec<Scanned>, Failure> {
     let branches = branches(filter);
     let mut rows: Vec<Scanned> = Vec::new();
     for branches in branches.chunks(MAX_BRANCHES) {
@@ -148,7 +148,7 @@ async fn scan<D: Dialect>(
             });
         })
         .await
-        .map_err(D::error)?;
+        .map_err(Failure::of::<D>)?;
     }
     if branches.len() > MAX_BRANCHES {
         rows.sort_by(|a, b| match order {
@@ -323,7 +323,7 @@ fn push_times<D: Dialect>(
 pub(crate) async fn count<D: Dialect>(
     connection: &mut D::Connection,
     filter: &JobFilter,
-) -> Result<StatusCounts> {
+) -> Result<StatusCounts, Failure> {
     let matcher = filter.compile()?;
     let mut counts = StatusCounts::default();
     let by_engine = filter.params.is_none();
@@ -365,9 +365,9 @@ pub(crate) async fn count<D: Dialect>(
             }
         })
         .await
-        .map_err(D::error)?;
+        .map_err(Failure::of::<D>)?;
         if let Some(error) = broken {
-            return Err(error);
+            return Err(error.into());
         }
     }
     Ok(counts)
@@ -420,7 +420,7 @@ pub(crate) fn claim_statements<D: Dialect>(
                 "jobs.priority DESC, jobs.next_attempt_at, jobs.id LIMIT {limit}"
             ));
         }
-        statement.push(D::LOCK_ROWS);
+        statement.push(D::LOCK_FREE_ROWS);
         statement
     };
     names.chunks(MAX_BRANCHES).map(statement).collect()

@@ -24,7 +24,11 @@ impl Dialect for Sqlite {
     // One writer at a time: a transaction that begins as a reader could fail when it comes to
     // write, and no waiting would help it.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    // SQLite has one writer; more tasks would only wait for each other.
+    const WRITERS: usize = 1;
+    // Nobody else writes while a transaction of ours does.
     const LOCK_ROWS: &'static str = "";
+    const LOCK_FREE_ROWS: &'static str = "";
     // The name that SQLite gives to the index of a primary key.
     const PRIMARY_KEY: &'static str = "sqlite_autoindex_jobs_1";
     const TABLES: &'static str = "SELECT name FROM sqlite_schema \
@@ -55,6 +59,11 @@ impl Dialect for Sqlite {
 
     fn is_busy(error: &sqlx::Error) -> bool {
         matches!(primary_code(error), Some(5 | 6))
+    }
+
+    // BEGIN IMMEDIATE waits until the others are done.
+    fn is_conflict(_: &sqlx::Error) -> bool {
+        false
     }
 
     fn error(error: sqlx::Error) -> Error {

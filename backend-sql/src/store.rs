@@ -88,17 +88,17 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
 
     async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
         validate::ids(ids)?;
-        read::get::<D>(&mut *self.reader().await?, ids).await
+        Ok(read::get::<D>(&mut *self.reader().await?, ids).await?)
     }
 
     async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<PagedList<Job>> {
         page.start(&filter.compile()?)?;
-        read::list::<D>(&mut *self.reader().await?, filter, page).await
+        Ok(read::list::<D>(&mut *self.reader().await?, filter, page).await?)
     }
 
     async fn count_jobs(&self, filter: &JobFilter) -> Result<StatusCounts> {
         filter.compile()?;
-        read::count::<D>(&mut *self.reader().await?, filter).await
+        Ok(read::count::<D>(&mut *self.reader().await?, filter).await?)
     }
 
     async fn claim_jobs(&self, request: &ClaimRequest) -> Result<Vec<Job>> {

@@ -12,6 +12,7 @@ use jobstore_core::{
 use sqlx::QueryBuilder;
 
 use crate::dialect::{Dialect, Value, pieces, push_rows, push_set};
+use crate::error::Failure;
 use crate::read::{by_id, claim_statements};
 use crate::row::{self, CHANGED_COLUMNS, COLUMNS, INSERT_COLUMNS};
 
@@ -22,7 +23,7 @@ pub(crate) async fn create<D: Dialect>(
     connection: &mut D::Connection,
     calls: &[&[NewJob]],
     now: Timestamp,
-) -> Result<Vec<Result<Vec<Creation>>>> {
+) -> Result<Vec<Result<Vec<Creation>>>, Failure> {
     let jobs = || calls.iter().copied().flatten();
     // Ids the store makes are new; only given ones can exist.
     let given: Vec<JobId> = jobs().filter_map(|job| job.id).collect();
@@ -71,7 +72,9 @@ pub(crate) async fn create<D: Dialect>(
         let mut statement = QueryBuilder::<D>::new("INSERT INTO jobs (");
         statement.push(INSERT_COLUMNS).push(") VALUES ");
         push_rows(&mut statement, rows);
-        D::execute(connection, statement).await.map_err(D::error)?;
+        D::execute(connection, statement)
+            .await
+            .map_err(Failure::of::<D>)?;
     }
     Ok(verdicts)
 }
@@ -79,7 +82,7 @@ pub(crate) async fn create<D: Dialect>(
 async fn existing<D: Dialect>(
     connection: &mut D::Connection,
     ids: &[JobId],
-) -> Result<HashSet<JobId>> {
+) -> Result<HashSet<JobId>, Failure> {
     let mut found = HashSet::new();
     for ids in ids.chunks(1000) {
         let mut statement = QueryBuilder::<D>::new("SELECT id FROM jobs WHERE id IN ");
@@ -87,7 +90,7 @@ async fn existing<D: Dialect>(
         let each = |row: &D::Row| found.extend(row::id::<D>(row));
         D::fetch(connection, statement, each)
             .await
-            .map_err(D::error)?;
+            .map_err(Failure::of::<D>)?;
     }
     Ok(found)
 }
@@ -100,7 +103,7 @@ fn owned(key: Option<(&str, &str)>) -> Option<Key> {
 async fn holders<D: Dialect>(
     connection: &mut D::Connection,
     mut keys: Vec<Key>,
-) -> Result<HashMap<Key, Job>> {
+) -> Result<HashMap<Key, Job>, Failure> {
     keys.sort_unstable();
     keys.dedup();
     let mut holders = HashMap::new();
@@ -126,9 +129,9 @@ async fn holders<D: Dialect>(
             Err(error) => unreadable = Some(error),
         })
         .await
-        .map_err(D::error)?;
+        .map_err(Failure::of::<D>)?;
         if let Some(error) = unreadable {
-            return Err(error);
+            return Err(error.into());
         }
     }
     Ok(holders)
@@ -139,7 +142,7 @@ pub(crate) async fn update<D: Dialect>(
     connection: &mut D::Connection,
     calls: &[&[Update]],
     now: Timestamp,
-) -> Result<Vec<Vec<Result<Job>>>> {
+) -> Result<Vec<Vec<Result<Job>>>, Failure> {
     let mut ids: Vec<JobId> = calls
         .iter()
         .copied()
@@ -204,12 +207,14 @@ async fn write_changes<D: Dialect>(
     connection: &mut D::Connection,
     jobs: &[&Job],
     now: Timestamp,
-) -> Result<()> {
+) -> Result<(), Failure> {
     let rows: Vec<Vec<Value>> = jobs.iter().map(|job| row::changes(job, now)).collect();
     for rows in pieces(&rows) {
         let mut statement = QueryBuilder::<D>::new("");
         D::push_update(&mut statement, &CHANGED_COLUMNS, rows);
-        D::execute(connection, statement).await.map_err(D::error)?;
+        D::execute(connection, statement)
+            .await
+            .map_err(Failure::of::<D>)?;
     }
     Ok(())
 }
@@ -219,7 +224,7 @@ pub(crate) async fn claim<D: Dialect>(
     connection: &mut D::Connection,
     calls: &[&ClaimRequest],
     now: Timestamp,
-) -> Result<Vec<Vec<Job>>> {
+) -> Result<Vec<Vec<Job>>, Failure> {
     let mut verdicts: Vec<Vec<Job>> = calls.iter().map(|_| Vec::new()).collect();
     if calls.is_empty() {
         return Ok(verdicts);
@@ -231,7 +236,9 @@ pub(crate) async fn claim<D: Dialect>(
         .push(D::jobs_by("jobs_waiting"))
         .push(" SET due = 1 WHERE status = 0 AND due = 0 AND next_attempt_at <= ");
     D::push_value(&mut statement, now.as_millis().into());
-    D::execute(connection, statement).await.map_err(D::error)?;
+    D::execute(connection, statement)
+        .await
+        .map_err(Failure::of::<D>)?;
 
     let mut by_names: Vec<(&[String], Vec<usize>)> = Vec::new();
     for (index, call) in calls.iter().enumerate() {
@@ -270,7 +277,7 @@ async fn claimable<D: Dialect>(
     names: &[String],
     now: Timestamp,
     wanted: usize,
-) -> Result<Vec<Job>> {
+) -> Result<Vec<Job>, Failure> {
     let mut unreadable = 0;
     loop {
         let limit = wanted + unreadable;
@@ -286,7 +293,7 @@ async fn claimable<D: Dialect>(
                 }
             })
             .await
-            .map_err(D::error)?;
+            .map_err(Failure::of::<D>)?;
         }
         // Each statement is in order; several of them have to be merged.
         jobs.sort_by_key(Job::claim_order);
@@ -302,7 +309,7 @@ async fn claimable<D: Dialect>(
 pub(crate) async fn delete<D: Dialect>(
     connection: &mut D::Connection,
     request: &DeleteRequest,
-) -> Result<Vec<JobId>> {
+) -> Result<Vec<JobId>, Failure> {
     let index = match request {
         DeleteRequest::Ids(_) => D::PRIMARY_KEY,
         DeleteRequest::Before { .. } => "jobs_ended",
@@ -343,17 +350,19 @@ pub(crate) async fn delete<D: Dialect>(
             statement.push(format_args!(" ORDER BY last_update_time, id LIMIT {limit}"));
         }
     }
-    statement.push(D::LOCK_ROWS);
+    statement.push(D::LOCK_FREE_ROWS);
     let mut ids = Vec::new();
     D::fetch(connection, statement, |row| ids.extend(row::id::<D>(row)))
         .await
-        .map_err(D::error)?;
+        .map_err(Failure::of::<D>)?;
     if ids.is_empty() {
         return Ok(ids);
     }
     let mut statement = QueryBuilder::<D>::new("DELETE FROM jobs WHERE id IN ");
     push_set(&mut statement, row::id_values(&ids));
-    D::execute(connection, statement).await.map_err(D::error)?;
+    D::execute(connection, statement)
+        .await
+        .map_err(Failure::of::<D>)?;
     if let DeleteRequest::Ids(asked) = request {
         let found: HashSet<JobId> = ids.iter().copied().collect();
         let mut seen = HashSet::new();

@@ -1,4 +1,4 @@
-//! The one task that writes, and the calls it merges.
+//! The tasks that write, and the calls they merge.
 //!
 //! While a transaction is being committed, calls gather in the channel; the next transaction takes
 //! all of them. There is no timer: a caller alone waits for nobody.
@@ -9,13 +9,18 @@ use jobstore_core::{
 };
 use sqlx::Pool;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::dialect::Dialect;
+use crate::error::Failure;
 use crate::write;
 
 /// The most calls in one transaction.
 const MAX_MERGED: usize = 512;
+/// How long to wait before the last try of a transaction that others are in the way of. The waits
+/// double from a millisecond: nine tries in half a second.
+const LONGEST_WAIT: Duration = Duration::from_millis(512);
 
 /// A request and where its answer goes.
 #[derive(Debug)]
@@ -50,10 +55,13 @@ pub(crate) enum WriteCall {
 pub(crate) struct Writer(mpsc::Sender<WriteCall>);
 
 impl Writer {
-    /// Starts the task.
+    /// Starts the tasks.
     pub(crate) fn spawn<D: Dialect>(pool: Pool<D>, clock: Arc<StoreClock>) -> Self {
         let (sender, receiver) = mpsc::channel(MAX_MERGED);
-        tokio::spawn(run(pool, clock, receiver));
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..D::WRITERS {
+            tokio::spawn(run(pool.clone(), Arc::clone(&clock), Arc::clone(&receiver)));
+        }
         Self(sender)
     }
 
@@ -152,52 +160,86 @@ impl Group {
     }
 }
 
-async fn run<D: Dialect>(
-    pool: Pool<D>,
-    clock: Arc<StoreClock>,
-    mut receiver: mpsc::Receiver<WriteCall>,
-) {
-    while let Some(first) = receiver.recv().await {
-        let mut group = Group::default();
-        group.push(first);
-        while group.len() < MAX_MERGED
-            && let Ok(call) = receiver.try_recv()
-        {
-            group.push(call);
-        }
-        let error = match commit(&pool, &clock, &group).await {
-            Ok(answers) => {
-                group.answer(answers);
-                continue;
-            }
-            Err(error) => error,
-        };
-        // One call may have spoilt it for the others, so each is run again alone; not when the
-        // engine is away or busy, for that would only make them all wait longer.
-        if error.is_retryable() || group.len() < 2 {
-            group.refuse(&error);
-            continue;
-        }
-        for alone in group.split() {
-            match commit(&pool, &clock, &alone).await {
-                Ok(answers) => alone.answer(answers),
-                Err(error) => alone.refuse(&error),
-            }
+/// The receiving end, shared by the tasks. Whoever holds it gathers the next group.
+type Receiver = Arc<Mutex<mpsc::Receiver<WriteCall>>>;
+
+async fn run<D: Dialect>(pool: Pool<D>, clock: Arc<StoreClock>, receiver: Receiver) {
+    while let Some(group) = gather(&receiver).await {
+        settle(&pool, &clock, group).await;
+    }
+}
+
+/// Waits for a call and takes those that wait behind it; None when no handle is left.
+async fn gather(receiver: &Receiver) -> Option<Group> {
+    let mut receiver = receiver.lock().await;
+    let mut group = Group::default();
+    group.push(receiver.recv().await?);
+    while group.len() < MAX_MERGED
+        && let Ok(call) = receiver.try_recv()
+    {
+        group.push(call);
+    }
+    Some(group)
+}
+
+/// Brings a group to its end, and answers every call of it.
+async fn settle<D: Dialect>(pool: &Pool<D>, clock: &StoreClock, group: Group) {
+    let failure = match patiently(pool, clock, &group).await {
+        Ok(answers) => return group.answer(answers),
+        Err(failure) => failure,
+    };
+    let spoilt = match &failure {
+        Failure::Conflict(_) => true,
+        // When the engine is away or busy, more tries would only make them all wait longer.
+        Failure::Refused(error) => !error.is_retryable(),
+        // What may have happened must not happen again.
+        Failure::Unknown(_) => false,
+    };
+    if !spoilt || group.len() < 2 {
+        return group.refuse(&failure.into());
+    }
+    // One call may have spoilt it for the others, so each is run again alone.
+    for alone in group.split() {
+        match patiently(pool, clock, &alone).await {
+            Ok(answers) => alone.answer(answers),
+            Err(failure) => alone.refuse(&failure.into()),
         }
     }
 }
 
-/// Runs a group in one transaction. On an error nothing of it has happened, unless the commit
-/// itself failed half way, when repeating the calls is safe.
-async fn commit<D: Dialect>(pool: &Pool<D>, clock: &StoreClock, group: &Group) -> Result<Answers> {
+/// Runs a group, again while other writers are in the way.
+async fn patiently<D: Dialect>(
+    pool: &Pool<D>,
+    clock: &StoreClock,
+    group: &Group,
+) -> Result<Answers, Failure> {
+    let mut wait = Duration::from_millis(1);
+    loop {
+        match commit(pool, clock, group).await {
+            Err(Failure::Conflict(_)) if wait < LONGEST_WAIT => {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Runs a group in one transaction.
+async fn commit<D: Dialect>(
+    pool: &Pool<D>,
+    clock: &StoreClock,
+    group: &Group,
+) -> Result<Answers, Failure> {
     let mut connection = pool.acquire().await.map_err(D::error)?;
     begin::<D>(&mut connection).await?;
     let done = match write::<D>(&mut connection, clock, group).await {
-        Ok(answers) => D::run(&mut connection, "COMMIT")
-            .await
-            .map(|()| answers)
-            .map_err(D::error),
-        Err(error) => Err(error),
+        Ok(answers) => match D::run(&mut connection, "COMMIT").await {
+            Ok(()) => Ok(answers),
+            Err(error) if D::is_conflict(&error) => Err(Failure::of::<D>(error)),
+            Err(error) => Err(Failure::Unknown(D::error(error))),
+        },
+        Err(failure) => Err(failure),
     };
     if done.is_err() {
         // Fails when the error ended the transaction by itself, as a full disk does.
@@ -222,7 +264,7 @@ async fn write<D: Dialect>(
     connection: &mut D::Connection,
     clock: &StoreClock,
     group: &Group,
-) -> Result<Answers> {
+) -> Result<Answers, Failure> {
     // Taken inside the transaction, so that times follow the order of commits.
     let now = clock.now();
     let updates: Vec<&[Update]> = group.updates.iter().map(|call| &*call.request).collect();

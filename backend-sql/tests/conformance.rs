@@ -77,6 +77,7 @@ mod file {
     jobstore_conformance::conformance_tests!(SqliteFile);
     jobstore_conformance::conformance_durable_tests!(SqliteFile);
     jobstore_conformance::conformance_shared_tests!(SqliteFile);
+    jobstore_conformance::conformance_model_tests!(SqliteFile);
 }
 
 mod memory {
@@ -84,4 +85,5 @@ mod memory {
 
     jobstore_conformance::conformance_tests!(SqliteMemory);
     jobstore_conformance::conformance_shared_tests!(SqliteMemory);
+    jobstore_conformance::conformance_model_tests!(SqliteMemory);
 }

@@ -37,6 +37,9 @@
 //! # fn main() {}
 //! ```
 //!
+//! `conformance_durable_tests!` and `conformance_shared_tests!` add what only some backends promise,
+//! `conformance_model_tests!` random programs that are compared with a [`model`].
+//!
 //! A program can run the same cases with [`run`] and print the [`Report`].
 //!
 //! The suite knows the contract, `jobstore-core`, and no engine. [`RULES`] lists what it checks;
@@ -49,6 +52,7 @@ mod failure;
 mod harness;
 mod list;
 mod macros;
+pub mod model;
 mod rule;
 mod run;
 

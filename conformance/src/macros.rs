@@ -15,7 +15,7 @@ macro_rules! conformance_tests {
 }
 
 /// One `#[test]` for each rule about jobs that survive when every handle is dropped, in a module
-/// `durable`. For backends that claim [`Capabilities::durable`](crate::Capabilities::durable).
+/// `conformance_durable`. For backends that claim [`Capabilities::durable`](crate::Capabilities::durable).
 #[macro_export]
 macro_rules! conformance_durable_tests {
     ($harness:expr) => {
@@ -27,8 +27,8 @@ macro_rules! conformance_durable_tests {
     };
 }
 
-/// One `#[test]` for each rule about several handles on the same jobs, in a module `shared`. For
-/// backends that claim [`Capabilities::shared`](crate::Capabilities::shared).
+/// One `#[test]` for each rule about several handles on the same jobs, in a module
+/// `conformance_shared`. For backends that claim [`Capabilities::shared`](crate::Capabilities::shared).
 #[macro_export]
 macro_rules! conformance_shared_tests {
     ($harness:expr) => {
@@ -36,6 +36,28 @@ macro_rules! conformance_shared_tests {
             #[allow(unused_imports, reason = "the harness may be named by its path")]
             use super::*;
             $crate::for_each_rule!($crate::__conformance_modules![Shared($harness)]);
+        }
+    };
+}
+
+/// One `#[test]` that compares random programs over every operation with a
+/// [`model`](crate::model), in a module `conformance_model`.
+///
+/// A second argument says how many programs; the default suits a store that syncs every write.
+#[macro_export]
+macro_rules! conformance_model_tests {
+    ($harness:expr) => {
+        $crate::conformance_model_tests!($harness, 64);
+    };
+    ($harness:expr, $programs:expr) => {
+        mod conformance_model {
+            #[allow(unused_imports, reason = "the harness may be named by its path")]
+            use super::*;
+
+            #[test]
+            fn store_and_model_agree() {
+                $crate::model::test(&$harness, $programs);
+            }
         }
     };
 }

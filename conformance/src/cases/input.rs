@@ -379,6 +379,8 @@ pub(crate) async fn a_long_error_is_cut_at_a_character(cx: &Cx) -> CaseResult {
     let exact = "x".repeat(kib64);
     error_is_kept(cx, &exact, &exact).await?;
     error_is_kept(cx, &format!("{exact}y"), &exact).await?;
+    let nuls = "\0".repeat(kib64);
+    error_is_kept(cx, &nuls, &"\u{fffd}".repeat(kib64 / 3)).await?;
     let wide = format!("a{}", "😀".repeat(kib64));
     error_is_kept(cx, &wide, &wide[..kib64 - 3]).await
 }
