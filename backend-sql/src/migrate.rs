@@ -20,7 +20,7 @@ pub struct Migration {
     pub down: &'static str,
 }
 
-const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS jobstore_migrations (
+pub(crate) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS jobstore_migrations (
     version BIGINT NOT NULL PRIMARY KEY,
     applied_at BIGINT NOT NULL
 )";

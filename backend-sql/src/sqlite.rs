@@ -342,13 +342,18 @@ fn pool_options(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
-/// The SQL that makes the schema, for those who run migrations themselves.
+/// The SQL that makes the schema, for those who run migrations themselves. It records that it did,
+/// so that [`open`](SqliteOptions::open) takes the table for ours.
 pub fn schema() -> String {
-    MIGRATIONS
-        .iter()
-        .map(|step| step.up)
-        .collect::<Vec<_>>()
-        .join("\n")
+    let steps = MIGRATIONS.iter().map(|Migration { version, up, .. }| {
+        let up = up.trim_end();
+        format!(
+            "{up}\nINSERT INTO jobstore_migrations (version, applied_at)\n    \
+             VALUES ({version}, CAST(strftime('%s', 'now') AS INTEGER) * 1000);\n"
+        )
+    });
+    let table = format!("{};\n", migrate::MIGRATIONS_TABLE);
+    [table].into_iter().chain(steps).collect()
 }
 
 /// Opens a pool. While several processes make the file at once, SQLite says that it is busy without

@@ -119,6 +119,17 @@ async fn without_migrating_an_empty_file_is_refused_and_a_ready_one_opens() {
 }
 
 #[tokio::test]
+async fn a_schema_made_by_hand_is_taken_for_ours() {
+    let (_folder, file) = folder();
+    let sql = sqlx::AssertSqlSafe(jobstore_sql::sqlite::schema());
+    foreign(&file).await.execute(sql).await.expect("runs");
+    let options = SqliteOptions::new(&file).with_migrate(false);
+    let store = options.open().await.expect("opens");
+    let created = store.create_job(NewJob::new("a", "{}")).await;
+    assert!(created.expect("creates").is_new());
+}
+
+#[tokio::test]
 async fn the_schema_goes_away_and_comes_back_and_other_tables_stay() {
     let (_folder, file) = folder();
     run(&mut foreign(&file).await, "CREATE TABLE other (n)").await;

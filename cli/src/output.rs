@@ -130,7 +130,8 @@ impl Output {
             .load_style(NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic);
         if header {
-            table.set_header(["ID", "NAME", "STATUS", "RUNS", "UPDATED", "RESULT"]);
+            let mut header = Row::from(["ID", "NAME", "STATUS", "RUNS", "UPDATED", "RESULT"]);
+            table.set_header(header.max_height(1).clone());
         }
         for job in jobs {
             let mut row = Row::from([

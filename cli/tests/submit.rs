@@ -84,7 +84,7 @@ fn the_same_file_with_ids_can_be_run_again() {
     let more: String = (0..1201).chain([3]).map(line_with_id).collect();
     place.write("jobs.jsonl", more);
     let again = place.ok(&["submit", "-f", "jobs.jsonl"]);
-    assert_eq!(again, "1 jobs submitted, 1201 existed already\n");
+    assert_eq!(again, "1 job submitted, 1201 existed already\n");
     assert_eq!(place.get(id)["result"], "done");
 }
 

@@ -138,7 +138,8 @@ async fn file(store: &dyn JobStore, path: &Path, output: Output) -> Result {
             0 => String::new(),
             old => format!(", {old} existed already"),
         };
-        output.line(&format!("{new} jobs submitted{existed}"))?;
+        let jobs = if new == 1 { "job" } else { "jobs" };
+        output.line(&format!("{new} {jobs} submitted{existed}"))?;
     }
     Ok(())
 }
