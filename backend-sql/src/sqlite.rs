@@ -260,6 +260,9 @@ impl SqliteOptions {
         SqliteConnectOptions::new()
             .busy_timeout(self.busy_timeout)
             .statement_cache_capacity(256)
+            // In KiB. The 2 MiB that SQLite takes by itself do not hold the upper levels of the
+            // indexes of a million jobs.
+            .pragma("cache_size", "-16384")
             // A page or a claim comes over from SQLite's thread in one go, not in small pieces.
             .row_buffer_size(128)
             .synchronous(match self.synchronous {
