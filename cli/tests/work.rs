@@ -73,11 +73,12 @@ fn the_timeout_kills_the_whole_process_group() {
 fn a_job_longer_than_its_lease_is_kept_by_renewing() {
     let place = Place::new();
     let id = place.submit(&["a"]);
-    let script = "echo run >> runs; sleep 1.5";
+    // Leases of seconds, so that a busy machine renews in time.
+    let script = "echo run >> runs; sleep 5";
     // Two workers: the second would recover and run what the first did not renew.
     let args = [
         &UNTIL_EMPTY[..],
-        &["--lease", "300ms", "--", "sh", "-c", script],
+        &["--lease", "2s", "--", "sh", "-c", script],
     ]
     .concat();
     let workers = [place.spawn(&args), place.spawn(&args)];
@@ -95,7 +96,7 @@ fn a_run_whose_job_was_taken_away_is_killed_and_records_nothing() {
     let script = "echo run >> runs; sleep 60; echo late >> runs";
     let args = [
         &UNTIL_EMPTY[..],
-        &["--lease", "300ms", "--", "sh", "-c", script],
+        &["--lease", "2s", "--", "sh", "-c", script],
     ]
     .concat();
     let worker = place.spawn(&args);
