@@ -12,7 +12,7 @@ use jobstore_core::{Clock, Error, Job, Lease, Result, StoreClock, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
-use crate::claim;
+use crate::claim::reading;
 use crate::dialect::{ClaimBy, Dialect, Statement, Value, Wire, push_rows};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
@@ -66,7 +66,7 @@ impl Dialect for Sqlite {
         leases: &[&Lease],
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<(usize, Job)>, Failure>> + Send {
-        claim::read_and_write(wire, names, leases, now)
+        reading::claim(wire, names, leases, now)
     }
 
     fn is_busy(error: &sqlx::Error) -> bool {
