@@ -13,7 +13,7 @@ use jobstore_core::{
 use sqlx::QueryBuilder;
 
 use crate::dialect::{Dialect, Value, push_set};
-use crate::error::Failure;
+use crate::error::{Failure, FailureExt as _};
 use crate::row::{self, COLUMNS};
 
 /// The most branches in one statement: engines bound the length of a compound SELECT.

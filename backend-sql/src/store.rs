@@ -8,23 +8,25 @@ use jobstore_core::{
     ClaimRequest, Clock, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore, NewJob,
     PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
+use jobstore_group_commit::GroupCommit;
 use sqlx::Pool;
 
 use crate::dialect::Dialect;
-use crate::writer::{WriteCall, Writer};
+use crate::writer::Writer;
 use crate::{read, write};
 
 /// A job store in a SQL database. Clones share everything.
 pub struct SqlJobStore<D: Dialect> {
     readers: Pool<D>,
-    writer: Writer,
+    writer: GroupCommit,
     clock: Arc<StoreClock>,
 }
 
 impl<D: Dialect> SqlJobStore<D> {
     pub(crate) fn new(readers: Pool<D>, writers: Pool<D>, clock: StoreClock) -> Self {
         let clock = Arc::new(clock);
-        let writer = Writer::spawn(writers, Arc::clone(&clock));
+        let writer = Writer::new(writers, Arc::clone(&clock));
+        let writer = GroupCommit::spawn(writer, D::WRITERS);
         Self {
             readers,
             writer,
@@ -83,7 +85,7 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
 
     async fn create_jobs(&self, jobs: Vec<NewJob>) -> Result<Vec<Creation>> {
         validate::new_jobs(&jobs)?;
-        self.writer.call(jobs, WriteCall::Create).await
+        self.writer.create(jobs).await
     }
 
     async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
@@ -103,16 +105,16 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
 
     async fn claim_jobs(&self, request: &ClaimRequest) -> Result<Vec<Job>> {
         validate::claim(request)?;
-        self.writer.call(request.clone(), WriteCall::Claim).await
+        self.writer.claim(request.clone()).await
     }
 
     async fn update_jobs(&self, updates: Vec<Update>) -> Result<Vec<Result<Job>>> {
         validate::updates(&updates)?;
-        self.writer.call(updates, WriteCall::Update).await
+        self.writer.update(updates).await
     }
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         request.validate()?;
-        self.writer.call(request.clone(), WriteCall::Delete).await
+        self.writer.delete(request.clone()).await
     }
 }

@@ -12,7 +12,7 @@ use jobstore_core::{
 use sqlx::QueryBuilder;
 
 use crate::dialect::{Dialect, Value, pieces, push_rows, push_set};
-use crate::error::Failure;
+use crate::error::{Failure, FailureExt as _};
 use crate::read::{by_id, claim_statements};
 use crate::row::{self, CHANGED_COLUMNS, COLUMNS, INSERT_COLUMNS};
 
