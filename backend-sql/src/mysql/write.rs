@@ -6,11 +6,10 @@ use jobstore_core::{Job, Lease, Timestamp, claimed};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use crate::dialect::{Driver as _, Statement, Value, Wire, push_set};
-use crate::error::Failure;
+use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, push_rows, push_set};
+use crate::error::{Failure, FailureExt as _, unavailable};
 use crate::read::MAX_BRANCHES;
-use crate::row::{self, COLUMNS};
-use crate::write::write_changes;
+use crate::row::{self, CHANGED_COLUMNS, COLUMNS};
 
 /// How many jobs are moved into the claim index by one statement.
 const MOVED: i64 = 1000;
@@ -44,7 +43,7 @@ pub(super) fn push_update(statement: &mut Statement<MySql>, columns: &[&str], ro
         statement.push(" END");
     }
     statement.push(" WHERE ").push(columns[0]).push(" IN ");
-    push_set(statement, rows.iter().map(|row| row[0].clone()));
+    push_set(statement, rows.iter().map(|row| row[0].clone()).collect());
 }
 
 /// Claims the first jobs that are due, one for each lease.
@@ -53,7 +52,7 @@ pub(super) async fn claim(
     names: &[String],
     leases: &[&Lease],
     now: Timestamp,
-) -> Result<Vec<Job>, Failure> {
+) -> Result<Vec<(usize, Job)>, Failure> {
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
@@ -62,9 +61,48 @@ pub(super) async fn claim(
         [name] => of_one(wire, Some(name), leases.len(), now).await?,
         names => of_several(wire, names, leases.len(), now).await?,
     };
-    let jobs: Vec<Job> = jobs.iter().zip(leases).map(|(job, lease)| claimed(job, lease, now)).collect();
-    write_changes::<MySql>(wire, &jobs.iter().collect::<Vec<_>>(), now).await?;
-    Ok(jobs)
+    let running = jobs.iter().zip(leases);
+    let running: Vec<Job> = running.map(|(job, lease)| claimed(job, lease, now)).collect();
+    let pairs: Vec<(&Job, &Job)> = jobs.iter().zip(&running).collect();
+    for pairs in MySql::pieces(&pairs) {
+        take(wire, pairs, now).await?;
+    }
+    Ok(running.into_iter().enumerate().collect())
+}
+
+/// Writes what became of pending jobs, provided that they are still as they were read.
+async fn take(
+    wire: &mut Wire<'_, MySql>,
+    pairs: &[(&Job, &Job)],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let rows: Vec<Vec<Value>> = pairs.iter().map(|(_, job)| row::changes(job, now)).collect();
+    let mut statement = QueryBuilder::new("");
+    push_update(&mut statement, &CHANGED_COLUMNS, &rows);
+    statement.push(" AND claim_rank IS NOT NULL AND (id, fence) IN ");
+    let read = pairs.iter().map(|(job, _)| vec![job.id.to_string().into(), row::fence(job)]);
+    statement.push("(");
+    push_rows(&mut statement, &read.collect::<Vec<_>>());
+    statement.push(")");
+    let query = statement.build().persistent(wire.prepares);
+    let done = query.execute(&mut *wire.connection).await;
+    // The rows that were found, not those that the update changed: so sqlx asks for it.
+    let taken = done.map_err(Failure::of::<MySql>)?.rows_affected();
+    if usize::try_from(taken) == Ok(pairs.len()) {
+        return Ok(());
+    }
+    Err(Failure::Conflict(unavailable(
+        "other claims were in the way for too long",
+    )))
+}
+
+/// What ends a statement that reads rows to be claimed.
+fn lock(claim_by: ClaimBy) -> &'static str {
+    match claim_by {
+        ClaimBy::SkipLocked => MySql::LOCK_FREE_ROWS,
+        // `take` decides alone.
+        ClaimBy::Guard => "",
+    }
 }
 
 /// Locks the first jobs of one name, or of any. One statement, unless a job became due only now.
@@ -76,7 +114,8 @@ async fn of_one(
 ) -> Result<Vec<Job>, Failure> {
     let mut unreadable = 0;
     loop {
-        let statement = claim_statement(name, wanted + unreadable, now);
+        let mut statement = claim_statement(name, wanted + unreadable, now);
+        statement.push(lock(wire.claim_by));
         let mut picked = Picked::default();
         pick(wire, statement, &mut picked).await?;
         // While jobs wait whose time has come nothing is claimed, since they might come first. A row
@@ -112,7 +151,9 @@ async fn of_several(
         // No more are locked than are wanted, so that others find the rest.
         while !ids.is_empty() && picked.jobs.len() < wanted {
             let next = (wanted - picked.jobs.len()).min(ids.len()).min(LOCKED);
-            pick(wire, lock_statement(&ids[..next], now), &mut picked).await?;
+            let mut statement = again_statement(&ids[..next], now);
+            statement.push(lock(wire.claim_by));
+            pick(wire, statement, &mut picked).await?;
             ids = &ids[next..];
         }
         if no_more || picked.jobs.len() >= wanted {
@@ -133,7 +174,7 @@ async fn promote(wire: &mut Wire<'_, MySql>, now: Timestamp) -> Result<bool, Fai
         );
         statement.push_bind(now.as_millis());
         statement.push(" ORDER BY waiting_until, id LIMIT ").push_bind(MOVED);
-        statement.push(" FOR UPDATE SKIP LOCKED");
+        statement.push(lock(wire.claim_by));
         let mut ids = Vec::new();
         let each = |row: &MySqlRow| ids.extend(MySql::text(row, 0).ok().flatten());
         wire.fetch(statement, each).await?;
@@ -144,7 +185,8 @@ async fn promote(wire: &mut Wire<'_, MySql>, now: Timestamp) -> Result<bool, Fai
         let mut statement =
             QueryBuilder::<MySql>::new("UPDATE jobs FORCE INDEX (PRIMARY) SET due = 1 WHERE id IN ");
         let all = i64::try_from(ids.len()).is_ok_and(|moved| moved < MOVED);
-        push_set(&mut statement, ids.into_iter().map(Value::from));
+        push_set(&mut statement, ids.into_iter().map(Value::from).collect());
+        statement.push(" AND waiting_until IS NOT NULL");
         wire.execute(statement).await?;
         if all {
             return Ok(true);
@@ -152,8 +194,8 @@ async fn promote(wire: &mut Wire<'_, MySql>, now: Timestamp) -> Result<bool, Fai
     }
 }
 
-/// The first jobs of a claim index, locked in its order. Without an index that gives the order, all
-/// candidates would be locked before they are sorted, and everybody else would find nothing.
+/// The first jobs of a claim index, to be locked in its order. Without an index that gives the order,
+/// all candidates would be locked before they are sorted, and everybody else would find nothing.
 pub(super) fn claim_statement(name: Option<&str>, limit: usize, now: Timestamp) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("SELECT ");
     statement.push(COLUMNS).push(
@@ -163,7 +205,6 @@ pub(super) fn claim_statement(name: Option<&str>, limit: usize, now: Timestamp) 
     statement.push_bind(now.as_millis());
     statement.push(") FROM jobs FORCE INDEX (");
     push_due(&mut statement, name, limit, now);
-    statement.push(" FOR UPDATE SKIP LOCKED");
     statement
 }
 
@@ -214,15 +255,14 @@ pub(super) fn candidates_statement(names: &[&str], limit: usize, now: Timestamp)
     statement
 }
 
-/// Locks those of the jobs that are still to be claimed.
-fn lock_statement(ids: &[String], now: Timestamp) -> Statement<MySql> {
+/// Those of the jobs that are still to be claimed.
+fn again_statement(ids: &[String], now: Timestamp) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("SELECT ");
     statement.push(COLUMNS);
     statement.push(", 0 FROM jobs FORCE INDEX (PRIMARY) WHERE id IN ");
-    push_set(&mut statement, ids.iter().map(|id| id.as_str().into()));
+    push_set(&mut statement, ids.iter().map(|id| id.as_str().into()).collect());
     statement.push(" AND claim_rank IS NOT NULL AND next_attempt_at <= ");
     statement.push_bind(now.as_millis());
-    statement.push(" FOR UPDATE SKIP LOCKED");
     statement
 }
 
