@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use jobstore_core::{Clock, Error, Result, Timestamp};
+use jobstore_core::{Clock, Result, Timestamp};
 use sqlx::QueryBuilder;
 use tokio::time::Instant;
 
-use crate::dialect::Dialect;
-use crate::error::{Failure, backend};
+use crate::dialect::{ClaimBy, Dialect};
+use crate::error::backend;
 use crate::session::Sessions;
 
 /// How often the offset is measured again. Quartz drifts by milliseconds in this time.
@@ -51,7 +51,9 @@ impl Clock for ServerClock {
         let at_start = Timestamp::from_millis(self.at_start.load(Ordering::Relaxed));
         let since = self.start.elapsed();
         // Whole milliseconds that have passed: `saturating_add` would round up.
-        at_start.saturating_add(since - Duration::from_nanos(u64::from(since.subsec_nanos() % 1_000_000)))
+        at_start.saturating_add(
+            since - Duration::from_nanos(u64::from(since.subsec_nanos() % 1_000_000)),
+        )
     }
 }
 
@@ -73,17 +75,17 @@ async fn measure<D: Dialect>(sessions: &Sessions<D>, start: Instant) -> Result<i
     sessions
         .bounded(async {
             let mut best: Option<(Duration, i64)> = None;
-            let mut session = sessions.acquire().await?;
-            session.begin_reading().await?;
+            let mut session = sessions.acquire_to_read().await?;
             let mut done = Ok(());
             for _ in 0..READINGS {
                 let asked = Instant::now();
                 let mut shown = None;
                 let statement = QueryBuilder::<D>::new(D::CLOCK);
                 let each = |row: &D::Row| shown = D::int(row, 0).ok().flatten();
-                done = D::fetch(&mut session, statement, each)
-                    .await
-                    .map_err(Failure::of::<D>);
+                done = session
+                    .wire(ClaimBy::default())
+                    .fetch(statement, each)
+                    .await;
                 let way = asked.elapsed();
                 let Some(shown) = shown else { break };
                 // The server looked at its clock half way.
@@ -96,7 +98,7 @@ async fn measure<D: Dialect>(sessions: &Sessions<D>, start: Instant) -> Result<i
             let read = best.map(|(_, at_start)| at_start);
             read.ok_or_else(|| backend("the server does not say what time it is"))
         })
-        .await
+        .await?
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -24,13 +24,13 @@
 mod options;
 mod write;
 
-use jobstore_core::{Error, Result};
-use sqlx::postgres::PgSeverity;
+use jobstore_core::{Error, Job, Lease, Result, Timestamp};
 use sqlx::Postgres;
+use sqlx::postgres::PgSeverity;
 
-pub use options::{ClaimBy, PostgresOptions};
+pub use options::PostgresOptions;
 
-use crate::dialect::{Dialect, Statement, Value};
+use crate::dialect::{Dialect, Statement, Value, Wire};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::store::SqlJobStore;
@@ -52,7 +52,7 @@ impl Dialect for Postgres {
         "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
     // Held until the transaction ends; the key says jobstore, the second one in which schema.
     const LOCK_SCHEMA: Option<&'static str> =
-        Some("SELECT pg_advisory_xact_lock(1785684851, hashtext(current_schema()))");
+        Some("SELECT pg_advisory_xact_lock(1785684851, hashtext(current_setting('search_path')))");
 
     // The planner knows which index gives the order.
     fn jobs_by(_: &str) -> String {
@@ -60,7 +60,7 @@ impl Dialect for Postgres {
     }
 
     // Any number of rows is one array for each column, so there is one statement for all lengths.
-    fn pieces<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
         rows.chunks(rows.len().max(1))
     }
 
@@ -78,7 +78,9 @@ impl Dialect for Postgres {
         statement.push(" FROM ");
         write::push_unnest(statement, rows);
         let (id, columns) = (columns[0], columns.join(", "));
-        statement.push(format_args!(" AS new ({columns}) WHERE jobs.{id} = new.{id}"));
+        statement.push(format_args!(
+            " AS new ({columns}) WHERE jobs.{id} = new.{id}"
+        ));
     }
 
     fn push_wanted(statement: &mut Statement<Self>, rows: &[Vec<Value>]) {
@@ -93,13 +95,12 @@ impl Dialect for Postgres {
     }
 
     fn claim(
-        connection: &mut Self::Connection,
+        wire: &mut Wire<'_, Self>,
         names: &[String],
-        leases: &[&jobstore_core::Lease],
-        now: jobstore_core::Timestamp,
-        by: ClaimBy,
-    ) -> impl Future<Output = Result<Vec<jobstore_core::Job>, Failure>> + Send {
-        write::claim(connection, names, leases, now, by)
+        leases: &[&Lease],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<(usize, Job)>, Failure>> + Send {
+        write::claim(wire, names, leases, now)
     }
 
     fn is_busy(error: &sqlx::Error) -> bool {
@@ -108,14 +109,14 @@ impl Dialect for Postgres {
     }
 
     fn is_in_transaction(error: &sqlx::Error) -> bool {
-        // A warning only, when a transaction is open; an error when it failed.
-        code(error).as_deref() == Some("25P02")
+        // One that has done something refuses another isolation level, one that failed everything.
+        matches!(code(error).as_deref(), Some("25001" | "25P02"))
     }
 
     fn is_conflict(error: &sqlx::Error) -> bool {
         // Serialization failure, deadlock, a row that somebody else inserted meanwhile, a lock that
         // was not to be had in time.
-        matches!(code(error).as_deref(), Some("40001" | "40P01" | "23505" | "55P03"))
+        matches!(code(error).as_deref(), Some("40001" | "40P01" | "23505"))
     }
 
     fn error(error: sqlx::Error) -> Error {
@@ -123,15 +124,26 @@ impl Dialect for Postgres {
             sqlx::Error::Database(found) => of_server(
                 found.code().as_deref().unwrap_or_default(),
                 found.message(),
-                found.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(|error| error.severity()),
+                found
+                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                    .map(|error| error.severity()),
             ),
-            sqlx::Error::Io(error) => unavailable(format!("the connection to the server failed: {}", error.kind())),
+            sqlx::Error::Io(error) => unavailable(format!(
+                "the connection to the server failed: {}",
+                error.kind()
+            )),
             sqlx::Error::Tls(error) => backend(format!("TLS with the server failed: {error}")),
             sqlx::Error::PoolTimedOut => unavailable("no connection became free in time"),
-            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => unavailable("the store is closed"),
-            sqlx::Error::Protocol(_) => unavailable("the server did not speak the protocol as expected"),
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                unavailable("the store is closed")
+            }
+            sqlx::Error::Protocol(_) => {
+                unavailable("the server did not speak the protocol as expected")
+            }
             sqlx::Error::Configuration(_) => backend("the way to the server is not set up rightly"),
-            sqlx::Error::ColumnDecode { index, .. } => backend(format!("column {index} is not of the type it should have")),
+            sqlx::Error::ColumnDecode { index, .. } => {
+                backend(format!("column {index} is not of the type it should have"))
+            }
             // What else there is may hold values.
             _ => backend("the driver could not do what was asked"),
         }
@@ -160,7 +172,9 @@ fn of_server(code: &str, message: &str, severity: Option<PgSeverity>) -> Error {
         ("40", _) | (_, "23505" | "55P03") => {
             unavailable("other writers were in the way for too long")
         }
-        (_, "25006") => unavailable("the server takes no writes: a standby, or being switched over"),
+        (_, "25006") => {
+            unavailable("the server takes no writes: a standby, or being switched over")
+        }
         (_, "25P03") => unavailable("the server ended a transaction that rested too long"),
         ("28", _) => backend("the server refuses this user, or its password"),
         (_, "3D000") => backend("the database does not exist"),
@@ -169,7 +183,9 @@ fn of_server(code: &str, message: &str, severity: Option<PgSeverity>) -> Error {
             "the table of jobs is not there, or not as this version made it: migrate, or set the schema",
         ),
         // What class 42 says names tables, columns and words of the statement, never values.
-        ("42", _) => backend(format!("the server refused a statement ({code}): {message}")),
+        ("42", _) => backend(format!(
+            "the server refused a statement ({code}): {message}"
+        )),
         _ if matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic)) => {
             unavailable(format!("the server ended the connection ({code})"))
         }

@@ -9,13 +9,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jobstore_core::{Error, Result};
+use jobstore_core::Result;
 use sqlx::pool::{Pool, PoolConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use crate::dialect::Dialect;
-use crate::error::{Failure, unavailable};
+use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::error::{Failure, FailureExt as _, unavailable};
 
 /// After this long at rest a connection is asked for a sign of life before it works again, so that
 /// one which a firewall or a restart has cut off costs no call its answer.
@@ -26,9 +26,12 @@ const RESTED: Duration = Duration::from_secs(5);
 pub(crate) struct Habits {
     /// Starts a transaction, with every setting that it needs and does not have yet.
     pub begin: Cow<'static, str>,
-    /// Whether connections have the settings by themselves, so that one statement needs no
-    /// transaction around it.
-    pub settled: bool,
+    /// Whether a statement that reads needs no transaction around it.
+    pub reads_alone: bool,
+    /// Whether a statement that writes needs no transaction around it.
+    pub writes_alone: bool,
+    /// Whether connections keep statements prepared.
+    pub prepares: bool,
     /// Whether connections are kept from call to call instead of given back to their pool.
     pub keep: bool,
     /// How long the work of one call may take. A connection that takes longer is closed, as is one
@@ -62,18 +65,27 @@ impl<D: Dialect> Sessions<D> {
     }
 
     /// Runs work of one call, for no longer than it may take.
-    pub(crate) async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         let Some(bound) = self.habits.bound else {
-            return work.await;
+            return Ok(work.await);
         };
-        timeout(bound, work).await.unwrap_or_else(|_| {
-            Err(unavailable(format!(
+        timeout(bound, work).await.map_err(|_| {
+            unavailable(format!(
                 "no answer from the server within {bound:?}; what was asked may have happened"
-            )))
+            ))
         })
     }
 
-    /// A connection, to be given back with [`Session::rest`].
+    /// A connection on which what only reads may begin.
+    pub(crate) async fn acquire_to_read(&self) -> Result<Session<'_, D>> {
+        let mut session = self.acquire().await?;
+        if !self.habits.reads_alone {
+            session.begin().await?;
+        }
+        Ok(session)
+    }
+
+    /// A connection, to be given back by [`Session::end`].
     pub(crate) async fn acquire(&self) -> Result<Session<'_, D>> {
         // Never closed, so never refused.
         let permit = self.permits.acquire().await.ok();
@@ -126,7 +138,7 @@ impl<D: Dialect> Sessions<D> {
     }
 }
 
-/// A connection at work. Dropped before [`rest`](Self::rest), it is closed, because nobody knows
+/// A connection at work. Dropped before [`end`](Self::end), it is closed, because nobody knows
 /// what it was in the middle of.
 #[derive(Debug)]
 pub(crate) struct Session<'a, D: Dialect> {
@@ -137,19 +149,28 @@ pub(crate) struct Session<'a, D: Dialect> {
 }
 
 impl<D: Dialect> Session<'_, D> {
-    /// Whether one statement may run without a transaction around it.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.owner.habits.settled
+    /// Whether one statement may write without a transaction around it.
+    pub(crate) fn writes_alone(&self) -> bool {
+        self.owner.habits.writes_alone
+    }
+
+    /// What statements go over.
+    pub(crate) fn wire(&mut self, claim_by: ClaimBy) -> Wire<'_, D> {
+        Wire {
+            prepares: self.owner.habits.prepares,
+            claim_by,
+            connection: self,
+        }
     }
 
     /// Begins a transaction.
     pub(crate) async fn begin(&mut self) -> Result<()> {
-        let begin = self.owner.habits.begin.clone();
+        let begin = self.owner.habits.begin.to_string();
         match D::run(self, begin.clone()).await {
             Err(error) if D::is_in_transaction(&error) => {
                 // In a pool of the caller's, a connection may come back with a transaction open that
                 // was dropped half way. Nobody can commit that any more.
-                let _ = D::run(self, "ROLLBACK".into()).await;
+                let _ = D::run(self, "ROLLBACK".to_owned()).await;
                 D::run(self, begin).await.map_err(D::error)?;
             }
             begun => begun.map_err(D::error)?,
@@ -158,18 +179,11 @@ impl<D: Dialect> Session<'_, D> {
         Ok(())
     }
 
-    /// Begins what only reads: a transaction where the settings need one.
-    pub(crate) async fn begin_reading(&mut self) -> Result<()> {
-        match self.is_settled() {
-            true => Ok(()),
-            false => self.begin().await,
-        }
-    }
 
     /// Commits what was begun, or undoes it when the work failed, and gives the connection back.
     pub(crate) async fn end<T>(mut self, done: Result<T, Failure>) -> Result<T, Failure> {
         let done = match done {
-            Ok(done) if self.begun => match D::run(&mut self, "COMMIT".into()).await {
+            Ok(done) if self.begun => match D::run(&mut self, "COMMIT".to_owned()).await {
                 Ok(()) => Ok(done),
                 Err(error) if D::is_conflict(&error) => Err(Failure::of::<D>(error)),
                 Err(error) => Err(Failure::Unknown(D::error(error))),
@@ -180,7 +194,7 @@ impl<D: Dialect> Session<'_, D> {
             Ok(_) => true,
             // Fails when the error ended the transaction by itself, as a full disk does.
             Err(_) if self.begun => {
-                let undone = D::run(&mut self, "ROLLBACK".into()).await;
+                let undone = D::run(&mut self, "ROLLBACK".to_owned()).await;
                 undone.is_ok() || D::ping(&mut self).await.is_ok()
             }
             Err(_) => D::ping(&mut self).await.is_ok(),

@@ -5,28 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobstore_core::{Clock, Error, Result, StoreClock};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Postgres, QueryBuilder};
 
 use super::PostgresJobStore;
 use crate::clock::ServerClock;
-use crate::dialect::{Dialect as _, Driver as _};
-use crate::error::{Failure, incompatible, unavailable};
+use crate::dialect::{ClaimBy, Dialect as _, Driver as _};
+use crate::error::{incompatible, unavailable};
 use crate::migrate;
 use crate::session::{Habits, Sessions};
 use crate::store::SqlJobStore;
-
-/// How claims keep out of each other's way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClaimBy {
-    /// Rows that another claim is about to take are passed over, by `SKIP LOCKED`.
-    #[default]
-    SkipLocked,
-    /// The update alone decides who gets a job. Callers at once pick the same jobs and wait for each
-    /// other, so this is slower; it is right on servers that take the words `SKIP LOCKED` and lock
-    /// nothing.
-    Guard,
-}
 
 #[derive(Clone)]
 enum Source {
@@ -160,6 +148,7 @@ impl PostgresOptions {
             None => ServerClock::follow(&sessions).await?,
         };
         Ok(SqlJobStore::new(
+            Arc::clone(&sessions),
             sessions,
             StoreClock::new(clock),
             self.claim_by,
@@ -180,11 +169,16 @@ impl PostgresOptions {
         let unsettled = self.transaction_pooler || matches!(self.source, Source::Pool(_));
         let habits = Habits {
             begin: match unsettled {
-                true => format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", self.settings(true)),
+                true => format!(
+                    "BEGIN ISOLATION LEVEL READ COMMITTED; {}",
+                    self.settings(true)
+                ),
                 false => "BEGIN".to_owned(),
             }
             .into(),
-            settled: !unsettled,
+            reads_alone: !unsettled,
+            writes_alone: !unsettled,
+            prepares: !self.transaction_pooler,
             keep: matches!(self.source, Source::Connect(_)),
             bound: Some(self.call_timeout),
         };
@@ -214,7 +208,7 @@ impl PostgresOptions {
             true => options,
             false => options.after_connect(move |connection, _| {
                 let settings = Arc::clone(&settings);
-                Box::pin(async move { Postgres::run(connection, settings.to_string().into()).await })
+                Box::pin(async move { Postgres::run(connection, settings.to_string()).await })
             }),
         };
         let pool = options.connect_with(connect);
@@ -266,7 +260,11 @@ impl PostgresOptions {
         if !local {
             settings.push("default_transaction_isolation = 'read committed'".to_owned());
         }
-        settings.extend(self.schema.as_ref().map(|schema| format!("search_path = \"{schema}\"")));
+        settings.extend(
+            self.schema
+                .as_ref()
+                .map(|schema| format!("search_path = \"{schema}\"")),
+        );
         let settings = settings.iter().map(|setting| format!("{set} {setting}; "));
         // A database or user may be set to `off`; what is stronger than `on` stays as it is.
         let durable = format!(
@@ -291,20 +289,19 @@ impl PostgresOptions {
         let (mut encoding, mut version) = (None, None);
         sessions
             .bounded(async {
-                let mut session = sessions.acquire().await?;
-                session.begin_reading().await?;
+                let mut session = sessions.acquire_to_read().await?;
                 let statement = QueryBuilder::<Postgres>::new(
                     "SELECT current_setting('server_encoding'), \
                      CAST(current_setting('server_version_num') AS BIGINT)",
                 );
-                let done = Postgres::fetch(&mut session, statement, |row| {
+                let each = |row: &PgRow| {
                     encoding = Postgres::text(row, 0).ok().flatten();
                     version = Postgres::int(row, 1).ok().flatten();
-                });
-                let done = done.await.map_err(Failure::of::<Postgres>);
-                Ok(session.end(done).await?)
+                };
+                let done = session.wire(self.claim_by).fetch(statement, each).await;
+                session.end(done).await
             })
-            .await?;
+            .await??;
         if encoding.as_deref() != Some("UTF8") {
             let encoding = encoding.unwrap_or_default();
             return Err(incompatible(format!(

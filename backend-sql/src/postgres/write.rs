@@ -2,10 +2,9 @@
 
 use jobstore_core::{Job, Lease, Result, Timestamp, claimed};
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder};
 
-use super::ClaimBy;
-use crate::dialect::{Dialect as _, Driver as _, Statement, Value};
+use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire};
 use crate::error::{Failure, backend};
 use crate::row::{self, COLUMNS};
 
@@ -42,23 +41,23 @@ pub(super) fn push_array(
 /// Claims the first jobs that are due, one for each lease: in one round trip, or in three when a job
 /// became due only now.
 pub(super) async fn claim(
-    connection: &mut PgConnection,
+    wire: &mut Wire<'_, Postgres>,
     names: &[String],
     leases: &[&Lease],
     now: Timestamp,
-    by: ClaimBy,
-) -> Result<Vec<Job>, Failure> {
+) -> Result<Vec<(usize, Job)>, Failure> {
+    let by = wire.claim_by;
     // While jobs wait whose time has come, nothing is taken, since they might come first.
-    let mut taken = take(connection, names, leases, now, by, Overdue::First).await?;
+    let mut taken = take(wire, names, leases, now, Overdue::First).await?;
     if taken.has_overdue {
-        promote(connection, now).await?;
-        taken = take(connection, names, leases, now, by, Overdue::Done).await?;
+        promote(wire, now).await?;
+        taken = take(wire, names, leases, now, Overdue::Done).await?;
     }
     // Without row locks, callers at once pick the same jobs, and all but one lose them.
     let mut tries = 0;
     while by == ClaimBy::Guard && taken.is_beaten && tries < MAX_BEATEN {
         tries += 1;
-        taken = take(connection, names, leases, now, by, Overdue::Done).await?;
+        taken = take(wire, names, leases, now, Overdue::Done).await?;
     }
     Ok(taken.jobs)
 }
@@ -67,7 +66,7 @@ pub(super) async fn claim(
 const MAX_BEATEN: usize = 16;
 
 /// Moves what became due into the claim index.
-async fn promote(connection: &mut PgConnection, now: Timestamp) -> Result<(), Failure> {
+async fn promote(wire: &mut Wire<'_, Postgres>, now: Timestamp) -> Result<(), Failure> {
     // Others may be doing the same: what they have locked is theirs to move.
     let mut statement = QueryBuilder::<Postgres>::new(
         "WITH overdue AS MATERIALIZED (\
@@ -79,9 +78,7 @@ async fn promote(connection: &mut PgConnection, now: Timestamp) -> Result<(), Fa
          UPDATE jobs SET due = 1 FROM overdue \
          WHERE jobs.id = overdue.id AND jobs.status = 0 AND jobs.due = 0",
     );
-    Postgres::execute(connection, statement)
-        .await
-        .map_err(Failure::of::<Postgres>)
+    wire.execute(statement).await
 }
 
 /// What is done about jobs whose time has come but that are not in the claim index yet.
@@ -96,7 +93,8 @@ enum Overdue {
 /// What a claim took.
 #[derive(Default)]
 struct Taken {
-    jobs: Vec<Job>,
+    /// Each with the number of its lease.
+    jobs: Vec<(usize, Job)>,
     /// Nothing was taken, because there are jobs to move first.
     has_overdue: bool,
     /// There were jobs to take, and others took all of them.
@@ -108,11 +106,10 @@ struct Taken {
 /// The SET of the statement is [`claimed`] in SQL, and the only such copy. The job returned is made
 /// by `claimed` of the row as it was, so that whoever reads it again sees when the two differ.
 async fn take(
-    connection: &mut PgConnection,
+    wire: &mut Wire<'_, Postgres>,
     names: &[String],
     leases: &[&Lease],
     now: Timestamp,
-    by: ClaimBy,
     overdue: Overdue,
 ) -> Result<Taken, Failure> {
     let mut taken = Taken::default();
@@ -126,21 +123,21 @@ async fn take(
         let Some(place) = number(PLACE)? else {
             return Ok(());
         };
-        let lease = usize::try_from(place - 1).ok().and_then(|place| leases.get(place));
+        let index = usize::try_from(place - 1).unwrap_or(usize::MAX);
+        let lease = leases.get(index);
         let lease = lease.ok_or_else(|| backend("the server numbers rows in its own way"))?;
-        taken.jobs.push(claimed(&row::read::<Postgres>(row)?, lease, now));
+        let job = claimed(&row::read::<Postgres>(row)?, lease, now);
+        taken.jobs.push((index, job));
         Ok(())
     };
-    let statement = take_statement(names, leases, now, by, overdue);
+    let statement = take_statement(names, leases, now, wire.claim_by, overdue);
     let each = |row: &PgRow| broken = read(row).err().or(broken.take());
-    Postgres::fetch(connection, statement, each)
-        .await
-        .map_err(Failure::of::<Postgres>)?;
+    wire.fetch(statement, each).await?;
     if let Some(error) = broken {
         return Err(error.into());
     }
     taken.is_beaten = picked > 0 && taken.jobs.is_empty();
-    taken.jobs.sort_by_key(Job::claim_order);
+    taken.jobs.sort_by_key(|(_, job)| job.claim_order());
     Ok(taken)
 }
 
@@ -201,7 +198,11 @@ fn take_statement(
             // when the transaction ends.
             statement.push("SELECT * FROM (");
             for (index, name) in names.iter().enumerate() {
-                statement.push(if index == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
+                statement.push(if index == 0 {
+                    "SELECT * FROM ("
+                } else {
+                    " UNION ALL SELECT * FROM ("
+                });
                 push_pick(&mut statement, Some(name));
                 statement.push(format_args!(") AS name_{index}"));
             }
