@@ -29,9 +29,10 @@ use sqlx::{MySql, Row as _};
 
 pub use options::{MySqlOptions, Settings};
 
-use crate::dialect::{Dialect, Statement, TextForm, Value, Wire, push_set};
+use crate::dialect::{Dialect, Driver as _, Statement, TextForm, Value, Wire, pieces};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
+use crate::row::COLUMNS;
 use crate::store::SqlJobStore;
 
 pub use crate::dialect::ClaimBy;
@@ -55,11 +56,12 @@ impl Dialect for MySql {
     // by name, or with the connection. The steps are right without it too, on a cluster whose nodes
     // do not share it.
     const LOCK_SCHEMA: Option<&'static str> =
-        Some("DO GET_LOCK(CONCAT('jobstore ', SHA1(DATABASE())), 60)");
+        Some("DO GET_LOCK(CONCAT('jobstore ', SHA1(COALESCE(DATABASE(), ''))), 60)");
     const UNLOCK_SCHEMA: Option<&'static str> =
-        Some("DO RELEASE_LOCK(CONCAT('jobstore ', SHA1(DATABASE())))");
+        Some("DO RELEASE_LOCK(CONCAT('jobstore ', SHA1(COALESCE(DATABASE(), ''))))");
     const ENDED_AT: &'static str = "ended_at";
     const ENDED_ORDER: &'static str = "ended_at, id";
+    const DELETE: &'static str = "DELETE jobs FROM jobs FORCE INDEX (PRIMARY)";
 
     // The planner goes by estimates, and what it reads as a whole table it also locks as a whole.
     fn jobs_by(index: &str) -> String {
@@ -67,7 +69,7 @@ impl Dialect for MySql {
     }
 
     // Each row of an update is compared with all rows of its statement.
-    fn pieces<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
         pieces(rows, 64)
     }
 
@@ -75,11 +77,16 @@ impl Dialect for MySql {
         write::push_update(statement, columns, rows);
     }
 
-    // A row of values alone is written differently by MySQL and MariaDB.
+    // Rows of values alone are written differently on MySQL and MariaDB.
     fn push_holders(statement: &mut Statement<Self>, keys: &[Vec<Value>]) {
-        statement.push(Self::jobs_by("jobs_unique_key")).push(" WHERE ");
+        let table = Self::jobs_by("jobs_unique_key");
+        statement.push(format_args!("SELECT {COLUMNS} FROM {table} WHERE "));
         for (index, key) in keys.iter().enumerate() {
-            statement.push(if index == 0 { "(job_name = " } else { " OR (job_name = " });
+            statement.push(if index == 0 {
+                "(job_name = "
+            } else {
+                " OR (job_name = "
+            });
             Self::push_value(statement, key[0].clone());
             statement.push(" AND held_key = ");
             Self::push_value(statement, key[1].clone());
@@ -88,18 +95,14 @@ impl Dialect for MySql {
     }
 
     // A pair is not looked up in an index, but each of these alternatives is.
-    fn push_after(statement: &mut Statement<Self>, after: &str, time: Value, id: Value) {
+    fn push_after(statement: &mut Statement<Self>, after: &str, time: i64, id: &str) {
         statement.push(format_args!("(creation_time {after} "));
-        Self::push_value(statement, time.clone());
+        Self::push_value(statement, time.into());
         statement.push(" OR (creation_time = ");
-        Self::push_value(statement, time);
+        Self::push_value(statement, time.into());
         statement.push(format_args!(" AND id {after} "));
-        Self::push_value(statement, id);
+        Self::push_value(statement, id.into());
         statement.push("))");
-    }
-
-    fn push_delete(statement: &mut Statement<Self>) {
-        statement.push("DELETE jobs FROM jobs FORCE INDEX (PRIMARY)");
     }
 
     fn claim(
@@ -134,9 +137,10 @@ impl Dialect for MySql {
             return of_server(number);
         }
         match &error {
-            sqlx::Error::Io(error) => {
-                unavailable(format!("the connection to the server failed: {}", error.kind()))
-            }
+            sqlx::Error::Io(error) => unavailable(format!(
+                "the connection to the server failed: {}",
+                error.kind()
+            )),
             sqlx::Error::Tls(error) => backend(format!("TLS with the server failed: {error}")),
             sqlx::Error::PoolTimedOut => unavailable("no connection became free in time"),
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
@@ -191,18 +195,28 @@ fn of_server(number: u16) -> Error {
         1040 | 1203 | 1226 => unavailable("the server has no connection left"),
         1021 | 1114 | 1030 | 1026 => unavailable("the server's disk is full, or fails"),
         1037 | 1038 | 1041 => unavailable("the server is out of memory"),
-        1053 | 1077 | 1079 | 1927 | 4031 => unavailable("the server ended the connection: it was told to, or stops"),
-        1317 | 1969 | 3024 => unavailable("the server stopped a statement that took too long, or was told to"),
+        1053 | 1077 | 1079 | 1927 | 4031 => {
+            unavailable("the server ended the connection: it was told to, or stops")
+        }
+        1317 | 1969 | 3024 => {
+            unavailable("the server stopped a statement that took too long, or was told to")
+        }
         1047 => unavailable("the node is not part of its cluster at the moment"),
-        1290 | 1792 | 1836 => unavailable("the server takes no writes: a replica, or being switched over"),
+        1290 | 1792 | 1836 => {
+            unavailable("the server takes no writes: a replica, or being switched over")
+        }
         1153 => backend("a statement is larger than the server's max_allowed_packet"),
-        1044 | 1045 | 1698 | 1130 | 1129 | 1251 => backend("the server refuses this user, its password or its host"),
-        1142 | 1143 | 1227 | 1370 => backend("the server denies this user a permission that the store needs"),
+        1044 | 1045 | 1698 | 1130 | 1129 | 1251 => {
+            backend("the server refuses this user, its password or its host")
+        }
+        1142 | 1143 | 1227 | 1370 => {
+            backend("the server denies this user a permission that the store needs")
+        }
         1049 => backend("the database does not exist"),
         1046 => backend("no database is selected: name one in the URL"),
-        1054 | 1146 | 1176 => incompatible(
-            "the table of jobs is not there, or not as this version made it: migrate",
-        ),
+        1054 | 1146 | 1176 => {
+            incompatible("the table of jobs is not there, or not as this version made it: migrate")
+        }
         number => backend(format!("the server refused a statement (error {number})")),
     }
 }

@@ -154,9 +154,7 @@ impl MySqlOptions {
             true => "START TRANSACTION",
             // In a pool of the caller's, a connection may come back with a transaction open that was
             // dropped half way. Nobody can commit that any more, and to begin another would.
-            false => {
-                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION"
-            }
+            false => "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION",
         };
         let pool = match &self.source {
             Source::Pool(pool) => pool.clone(),
@@ -175,7 +173,8 @@ impl MySqlOptions {
             begin: begin.into(),
             // One statement alone sees one state, whatever the isolation.
             reads_alone: true,
-            writes_alone: own,
+            // A claim takes several statements.
+            writes_alone: false,
             prepares: true,
             keep: own,
             bound: Some(self.call_timeout),
@@ -285,8 +284,8 @@ impl Settings {
         );
         let mut read = None;
         let each = |row: &MySqlRow| {
-            let int = |column| Ok(MySql::int(row, column)?.unwrap_or_default());
-            let text = |column| Ok(MySql::text(row, column)?.unwrap_or_default());
+            let int = |column| MySql::int(row, column).map(Option::unwrap_or_default);
+            let text = |column| MySql::text(row, column).map(Option::unwrap_or_default);
             let settings = || -> sqlx::Result<Self> {
                 Ok(Self {
                     version: text(0)?,
@@ -319,7 +318,10 @@ impl Settings {
             return Ok(());
         }
         if !self.autocommit {
-            return Err(Error::invalid("pool", "its connections have autocommit off"));
+            return Err(Error::invalid(
+                "pool",
+                "its connections have autocommit off",
+            ));
         }
         if !self.sql_mode.contains("STRICT_") {
             return Err(Error::invalid(
@@ -334,7 +336,9 @@ impl Settings {
 /// Whether a server of this version lacks what the store needs. What does not look like a version is
 /// given the benefit of the doubt.
 fn is_too_old(version: &str) -> bool {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
     let mut next = || numbers.next().and_then(Result::ok);
     let (Some(major), Some(minor)) = (next(), next()) else {
         return false;
@@ -351,8 +355,20 @@ mod tests {
 
     #[test]
     fn old_servers_are_known_by_their_version() {
-        let old = ["5.7.44-log", "8.0.15", "10.5.29-MariaDB", "8.0.11-TiDB-v8.5.0"];
-        let new = ["8.0.16", "8.4.0", "9.1.0-cloud", "10.6.0-MariaDB-1", "11.4.2-MariaDB-log", "?"];
+        let old = [
+            "5.7.44-log",
+            "8.0.15",
+            "10.5.29-MariaDB",
+            "8.0.11-TiDB-v8.5.0",
+        ];
+        let new = [
+            "8.0.16",
+            "8.4.0",
+            "9.1.0-cloud",
+            "10.6.0-MariaDB-1",
+            "11.4.2-MariaDB-log",
+            "?",
+        ];
         assert!(old.into_iter().all(is_too_old));
         assert!(!new.into_iter().any(is_too_old));
     }

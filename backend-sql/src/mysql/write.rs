@@ -6,7 +6,9 @@ use jobstore_core::{Job, Lease, Timestamp, claimed};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, push_rows, push_set};
+use crate::dialect::{
+    ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, push_rows, push_set,
+};
 use crate::error::{Failure, FailureExt as _, unavailable};
 use crate::read::MAX_BRANCHES;
 use crate::row::{self, CHANGED_COLUMNS, COLUMNS};
@@ -62,7 +64,9 @@ pub(super) async fn claim(
         names => of_several(wire, names, leases.len(), now).await?,
     };
     let running = jobs.iter().zip(leases);
-    let running: Vec<Job> = running.map(|(job, lease)| claimed(job, lease, now)).collect();
+    let running: Vec<Job> = running
+        .map(|(job, lease)| claimed(job, lease, now))
+        .collect();
     let pairs: Vec<(&Job, &Job)> = jobs.iter().zip(&running).collect();
     for pairs in MySql::pieces(&pairs) {
         take(wire, pairs, now).await?;
@@ -76,11 +80,16 @@ async fn take(
     pairs: &[(&Job, &Job)],
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let rows: Vec<Vec<Value>> = pairs.iter().map(|(_, job)| row::changes(job, now)).collect();
+    let rows: Vec<Vec<Value>> = pairs
+        .iter()
+        .map(|(_, job)| row::changes(job, now))
+        .collect();
     let mut statement = QueryBuilder::new("");
     push_update(&mut statement, &CHANGED_COLUMNS, &rows);
     statement.push(" AND claim_rank IS NOT NULL AND (id, fence) IN ");
-    let read = pairs.iter().map(|(job, _)| vec![job.id.to_string().into(), row::fence(job)]);
+    let read = pairs
+        .iter()
+        .map(|(job, _)| vec![job.id.to_string().into(), row::fence(job)]);
     statement.push("(");
     push_rows(&mut statement, &read.collect::<Vec<_>>());
     statement.push(")");
@@ -173,7 +182,9 @@ async fn promote(wire: &mut Wire<'_, MySql>, now: Timestamp) -> Result<bool, Fai
             "SELECT id FROM jobs FORCE INDEX (jobs_waiting) WHERE waiting_until <= ",
         );
         statement.push_bind(now.as_millis());
-        statement.push(" ORDER BY waiting_until, id LIMIT ").push_bind(MOVED);
+        statement
+            .push(" ORDER BY waiting_until, id LIMIT ")
+            .push_bind(MOVED);
         statement.push(lock(wire.claim_by));
         let mut ids = Vec::new();
         let each = |row: &MySqlRow| ids.extend(MySql::text(row, 0).ok().flatten());
@@ -182,8 +193,9 @@ async fn promote(wire: &mut Wire<'_, MySql>, now: Timestamp) -> Result<bool, Fai
             return Ok(any);
         }
         any = true;
-        let mut statement =
-            QueryBuilder::<MySql>::new("UPDATE jobs FORCE INDEX (PRIMARY) SET due = 1 WHERE id IN ");
+        let mut statement = QueryBuilder::<MySql>::new(
+            "UPDATE jobs FORCE INDEX (PRIMARY) SET due = 1 WHERE id IN ",
+        );
         let all = i64::try_from(ids.len()).is_ok_and(|moved| moved < MOVED);
         push_set(&mut statement, ids.into_iter().map(Value::from).collect());
         statement.push(" AND waiting_until IS NOT NULL");
@@ -196,7 +208,11 @@ async fn promote(wire: &mut Wire<'_, MySql>, now: Timestamp) -> Result<bool, Fai
 
 /// The first jobs of a claim index, to be locked in its order. Without an index that gives the order,
 /// all candidates would be locked before they are sorted, and everybody else would find nothing.
-pub(super) fn claim_statement(name: Option<&str>, limit: usize, now: Timestamp) -> Statement<MySql> {
+pub(super) fn claim_statement(
+    name: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("SELECT ");
     statement.push(COLUMNS).push(
         ", EXISTS (SELECT 1 FROM jobs AS waiting FORCE INDEX (jobs_waiting) \
@@ -210,7 +226,11 @@ pub(super) fn claim_statement(name: Option<&str>, limit: usize, now: Timestamp) 
 
 /// Writes the rest of a statement that reads a claim index.
 fn push_due(statement: &mut Statement<MySql>, name: Option<&str>, limit: usize, now: Timestamp) {
-    statement.push(if name.is_some() { "jobs_due_by_name" } else { "jobs_due" });
+    statement.push(if name.is_some() {
+        "jobs_due_by_name"
+    } else {
+        "jobs_due"
+    });
     statement.push(") WHERE claim_rank IS NOT NULL AND next_attempt_at <= ");
     statement.push_bind(now.as_millis());
     if let Some(name) = name {
@@ -232,7 +252,10 @@ async fn candidates(
     for names in names.chunks(MAX_BRANCHES) {
         let mut statement = candidates_statement(names, limit, now);
         let each = |row: &MySqlRow| {
-            let order = (MySql::int(row, 0).ok().flatten(), MySql::int(row, 1).ok().flatten());
+            let order = (
+                MySql::int(row, 0).ok().flatten(),
+                MySql::int(row, 1).ok().flatten(),
+            );
             found.extend(MySql::text(row, 2).ok().flatten().map(|id| (order, id)));
         };
         wire.fetch(std::mem::take(&mut statement), each).await?;
@@ -242,13 +265,16 @@ async fn candidates(
     Ok(found.into_iter().map(|(_, id)| id).collect())
 }
 
-pub(super) fn candidates_statement(names: &[&str], limit: usize, now: Timestamp) -> Statement<MySql> {
+pub(super) fn candidates_statement(
+    names: &[&str],
+    limit: usize,
+    now: Timestamp,
+) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("");
     for (index, name) in names.iter().enumerate() {
         statement.push(if index == 0 { "" } else { " UNION ALL " });
-        statement.push(
-            "SELECT * FROM (SELECT claim_rank, next_attempt_at, id FROM jobs FORCE INDEX (",
-        );
+        statement
+            .push("SELECT * FROM (SELECT claim_rank, next_attempt_at, id FROM jobs FORCE INDEX (");
         push_due(&mut statement, Some(name), limit, now);
         statement.push(format_args!(") AS name_{index}"));
     }
@@ -260,7 +286,10 @@ fn again_statement(ids: &[String], now: Timestamp) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("SELECT ");
     statement.push(COLUMNS);
     statement.push(", 0 FROM jobs FORCE INDEX (PRIMARY) WHERE id IN ");
-    push_set(&mut statement, ids.iter().map(|id| id.as_str().into()).collect());
+    push_set(
+        &mut statement,
+        ids.iter().map(|id| id.as_str().into()).collect(),
+    );
     statement.push(" AND claim_rank IS NOT NULL AND next_attempt_at <= ");
     statement.push_bind(now.as_millis());
     statement
