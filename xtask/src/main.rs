@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod servers;
 
 use std::{
     env,
@@ -22,7 +23,7 @@ use clap::Parser;
 /// supply what another forgot to ask for; only building them apart shows it.
 const FEATURES: &[(&str, &[&str])] = &[
     ("jobstore", &["memory", "sqlite"]),
-    ("jobstore-sql", &["sqlite"]),
+    ("jobstore-sql", &["postgres", "sqlite"]),
 ];
 
 /// The examples that users read first; compiling them does not show that they work.
@@ -36,6 +37,10 @@ enum Cli {
     /// Formatting, lints, documentation, and features built one at a time.
     Check,
     /// All tests, doctests included, with all features enabled; then the demonstration and examples.
+    ///
+    /// Starts a private PostgreSQL and a private MariaDB for them, after installing Debian's packages
+    /// where they are missing and it may, unless JOBSTORE_TEST_POSTGRES and JOBSTORE_TEST_MYSQL name
+    /// servers.
     Test {
         /// Passed on to `cargo test` as they are; with any, nothing but the tests is run.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -82,7 +87,10 @@ fn check() -> Result<()> {
 }
 
 fn test(args: &[OsString]) -> Result<()> {
-    run(cargo("test --workspace --all-features").args(args))?;
+    let servers = servers::start()?;
+    let mut tests = cargo("test --workspace --all-features");
+    run(tests.args(args).envs(servers.variables()))?;
+    drop(servers);
     if args.is_empty() {
         // The first command of the README, on the binaries that the tests have built.
         demo::demo()?;
