@@ -21,6 +21,8 @@
 //! character sets and collations of the server and the database are.
 
 mod options;
+#[cfg(test)]
+mod plan;
 mod write;
 
 use jobstore_core::{Error, Job, Lease, Result, Timestamp};
