@@ -27,6 +27,8 @@
 //! | --- | --- | --- |
 //! | `sqlite://jobs.db`, `sqlite:///var/lib/jobs.db` | `sqlite` (default) | a SQLite file |
 //! | `sqlite::memory:` | `sqlite` (default) | a SQLite database of this store handle |
+//! | `sled://jobs` | `sled` | a sled folder |
+//! | `redb://jobs.redb` | `redb` | a redb file |
 //! | `memory:` | `memory` | the store handle |
 //!
 //! # What it is not
@@ -38,6 +40,10 @@
 #[cfg(feature = "memory")]
 pub mod memory;
 mod open;
+#[cfg(feature = "redb")]
+pub mod redb;
+#[cfg(feature = "sled")]
+pub mod sled;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod url;

@@ -75,7 +75,16 @@ impl Opener {
             StoreUrl::Memory => Ok(crate::memory::open(self.clock)),
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(place) => crate::sqlite::open(&place, self.clock, self.migrate).await,
-            #[cfg(not(all(feature = "memory", feature = "sqlite")))]
+            #[cfg(feature = "sled")]
+            StoreUrl::Sled(path) => crate::sled::open(&path, self.clock, self.migrate).await,
+            #[cfg(feature = "redb")]
+            StoreUrl::Redb(path) => crate::redb::open(&path, self.clock, self.migrate).await,
+            #[cfg(not(all(
+                feature = "memory",
+                feature = "redb",
+                feature = "sled",
+                feature = "sqlite"
+            )))]
             url => Err(url.feature_is_off()),
         }
     }

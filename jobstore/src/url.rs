@@ -14,6 +14,10 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite://PATH` or `sqlite::memory:`
     Sqlite(SqlitePlace),
+    /// `sled://PATH`
+    Sled(PathBuf),
+    /// `redb://PATH`
+    Redb(PathBuf),
 }
 
 /// Where a SQLite store is.
@@ -27,11 +31,18 @@ pub enum SqlitePlace {
 
 impl StoreUrl {
     /// Why this URL cannot be opened in a build without its feature.
-    #[cfg(not(all(feature = "memory", feature = "sqlite")))]
+    #[cfg(not(all(
+        feature = "memory",
+        feature = "redb",
+        feature = "sled",
+        feature = "sqlite"
+    )))]
     pub(crate) fn feature_is_off(&self) -> Error {
         let feature = match self {
             Self::Memory => "memory",
             Self::Sqlite(_) => "sqlite",
+            Self::Sled(_) => "sled",
+            Self::Redb(_) => "redb",
         };
         Error::invalid(
             "url",
@@ -54,10 +65,12 @@ impl FromStr for StoreUrl {
             "memory" if rest.is_empty() => Ok(Self::Memory),
             "memory" => Err(wrong("nothing may follow `memory:`")),
             "sqlite" => sqlite_place(rest).map(Self::Sqlite),
+            "sled" => path("sled", rest).map(Self::Sled),
+            "redb" => path("redb", rest).map(Self::Redb),
             "" => Err(wrong("its scheme is empty")),
             scheme if is_scheme(scheme) => Err(wrong(format!(
-                "unknown scheme `{scheme}`; known are `memory` and `sqlite`, each with the \
-                 feature of its name"
+                "unknown scheme `{scheme}`; known are `memory`, `sqlite`, `sled` and `redb`, each \
+                 with the feature of its name"
             ))),
             _ => Err(wrong("what stands before the first colon is no scheme")),
         }
@@ -71,6 +84,8 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory:"),
             Self::Sqlite(SqlitePlace::Memory) => f.write_str("sqlite::memory:"),
             Self::Sqlite(SqlitePlace::File(path)) => write!(f, "sqlite://{}", encoded(path)),
+            Self::Sled(path) => write!(f, "sled://{}", encoded(path)),
+            Self::Redb(path) => write!(f, "redb://{}", encoded(path)),
         }
     }
 }
@@ -79,27 +94,37 @@ fn sqlite_place(rest: &str) -> Result<SqlitePlace> {
     if matches!(rest, ":memory:" | "//:memory:") {
         return Ok(SqlitePlace::Memory);
     }
+    path("sqlite", rest).map(SqlitePlace::File)
+}
+
+/// The path that follows the scheme of a store in files.
+fn path(scheme: &str, rest: &str) -> Result<PathBuf> {
     let Some(path) = rest.strip_prefix("//") else {
-        return Err(wrong("write sqlite://PATH or sqlite::memory:"));
+        let memory = if scheme == "sqlite" {
+            " or sqlite::memory:"
+        } else {
+            ""
+        };
+        return Err(wrong(format!("write {scheme}://PATH{memory}")));
     };
     if path.is_empty() {
-        return Err(wrong(
-            "it names no file; write for example sqlite://jobs.db",
-        ));
+        return Err(wrong(format!(
+            "it names no file; write for example {scheme}://jobs.db"
+        )));
     }
     if path.contains(['?', '#']) {
-        return Err(wrong(
-            "a SQLite URL takes no options; a ? or # in the path is written %3F or %23",
-        ));
+        return Err(wrong(format!(
+            "a {scheme} URL takes no options; a ? or # in the path is written %3F or %23"
+        )));
     }
     // Nobody means a path, and opening one would put a password into a file name and into errors.
     let first = path.split('/').next().unwrap_or_default();
     if first.contains('@') {
-        return Err(wrong(
-            "a SQLite URL names a file, not a user at a host; an @ in the path is written %40",
-        ));
+        return Err(wrong(format!(
+            "a {scheme} URL names a file, not a user at a host; an @ in the path is written %40"
+        )));
     }
-    decoded(path).map(|path| SqlitePlace::File(path.into()))
+    decoded(path).map(PathBuf::from)
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -170,6 +195,8 @@ mod tests {
             ("sqlite://jobs.db", file("jobs.db")),
             ("SQLite:///var/a%3Fb%25%40é.db", file("/var/a?b%@é.db")),
             ("sqlite://dir/a@b.db", file("dir/a@b.db")),
+            ("sled://jobs%3F", StoreUrl::Sled("jobs?".into())),
+            ("redb:///var/jobs", StoreUrl::Redb("/var/jobs".into())),
         ];
         for (text, url) in forms {
             assert_eq!(text.parse::<StoreUrl>().expect(text), url);
@@ -193,6 +220,10 @@ mod tests {
             "sqlite://a%00",
             "sqlite://a%ff",
             "sqlite://user:canary@host/db",
+            "sled::memory:",
+            "sled://",
+            "redb://user:canary@host/db",
+            "redb:canary",
             "postgres://user:canary@host/db",
             "can ary:x",
         ];
