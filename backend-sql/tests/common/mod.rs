@@ -7,9 +7,6 @@ pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod proxy;
-#[cfg(feature = "postgres")]
-pub(crate) mod postgres;
-pub(crate) mod proxy;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
