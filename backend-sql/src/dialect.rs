@@ -38,6 +38,10 @@ pub trait Dialect: Driver {
     /// does not.
     const LOCK_SCHEMA: Option<&'static str>;
 
+    /// Whether each change of the schema commits by itself, so that the step after the one recorded
+    /// may be done, wholly or in part.
+    const COMMITS_SCHEMA: bool = false;
+
     /// Lets others change the schema again, where the end of the transaction alone does not.
     const UNLOCK_SCHEMA: Option<&'static str> = None;
 

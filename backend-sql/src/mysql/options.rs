@@ -171,8 +171,7 @@ impl MySqlOptions {
         settings.check(own)?;
         let habits = Habits {
             begin: begin.into(),
-            // One statement alone sees one state, whatever the isolation.
-            reads_alone: true,
+            reads_alone: own,
             // A claim takes several statements.
             writes_alone: false,
             prepares: true,
@@ -330,6 +329,22 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+impl MySqlJobStore {
+    /// The settings in force, asked of the server itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when no connection is free, or the server does not answer.
+    pub async fn settings(&self) -> Result<Settings> {
+        let reading = self.readers().bounded(async {
+            let mut session = self.readers().acquire_to_read().await?;
+            let read = Settings::read(&mut session).await;
+            Ok(session.end(read.map_err(Into::into)).await?)
+        });
+        reading.await?
     }
 }
 
