@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::load;
-use jobstore_core::{JobFilter, JobStatus, JobStore};
+use jobstore_core::{JobFilter, JobId, JobStatus, JobStore};
 use jobstore_sql::{MySqlJobStore, MySqlOptions};
 use jobstore_test_servers::{Server, Setup};
 use sqlx::Connection as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use tokio::task::JoinHandle;
 
 /// Where Debian's package galera-4 has its library.
 const LIBRARY: &str = "/usr/lib/galera/libgalera_smm.so";
@@ -108,26 +109,14 @@ async fn jobs_are_claimed_and_finished_once_through_three_nodes_of_which_one_is_
         let store = load::again(|| MySqlOptions::new(way_to(server)).open()).await;
         stores.push(Arc::new(store));
     }
+    let nodes = [&first, &second, &third];
     let jobs = load::jobs(3_000);
-    let start = Instant::now();
-    let creating = stores.iter().map(|store| load::create(&**store, jobs / 3));
-    let created = futures_util::future::join_all(creating).await.concat();
-    for server in [&first, &second, &third] {
+    let mut created = create(&stores, jobs / 2).await;
+    for server in nodes {
         synced(server).await;
     }
-    println!("{} jobs created in {:?}", created.len(), start.elapsed());
-
     let start = Instant::now();
-    let working: Vec<_> = (0..6)
-        .map(|number| {
-            let store = Arc::clone(&stores[number % 3]);
-            tokio::spawn(async move {
-                let mut acknowledged = Vec::new();
-                load::work(&*store, &format!("worker-{number}"), 10, &mut acknowledged).await;
-                String::from_utf8(acknowledged).expect("UTF-8")
-            })
-        })
-        .collect();
+    let working = work(&stores, "before");
     // In the middle of the work, wherever that is on this machine.
     let all = JobFilter::default();
     loop {
@@ -143,20 +132,55 @@ async fn jobs_are_claimed_and_finished_once_through_three_nodes_of_which_one_is_
         third.restart().expect("starts again");
         third
     });
-    let third = third.await.expect("does not panic");
-    synced(&third).await;
-    println!(
-        "the third node was killed, and came back after {:?}",
-        start.elapsed()
-    );
     let mut acknowledged = String::new();
     for worker in working {
         acknowledged += &worker.await.expect("works");
     }
-    println!("all jobs finished after {:?}", start.elapsed());
-    // Each node tells the same.
-    for (server, store) in [&first, &second, &third].into_iter().zip(stores) {
+    println!("finished {:?} later, one node killed", start.elapsed());
+    let third = third.await.expect("does not panic");
+    let nodes = [&first, &second, &third];
+    for server in nodes {
+        synced(server).await;
+    }
+    println!("it was back after {:?}", start.elapsed());
+
+    let start = Instant::now();
+    created.extend(create(&stores, jobs / 2).await);
+    for worker in work(&stores, "after") {
+        acknowledged += &worker.await.expect("works");
+    }
+    println!(
+        "as many created and finished in {:?}, all nodes there",
+        start.elapsed()
+    );
+    // Each node tells the same, and the one that was killed took part again.
+    assert!(acknowledged.contains(" worker-after-2 "), "it did nothing");
+    for (server, store) in nodes.into_iter().zip(stores) {
         synced(server).await;
         load::check(store, &created, &acknowledged).await;
     }
+}
+
+/// Creates jobs through all nodes at once.
+async fn create(stores: &[Arc<MySqlJobStore>], jobs: usize) -> Vec<JobId> {
+    let through = |store: &Arc<MySqlJobStore>| {
+        let store = Arc::clone(store);
+        async move { load::create(&*store, jobs / 3).await }
+    };
+    let creating = stores.iter().map(through);
+    futures_util::future::join_all(creating).await.concat()
+}
+
+/// Works through all nodes at once, two workers each.
+fn work(stores: &[Arc<MySqlJobStore>], when: &str) -> Vec<JoinHandle<String>> {
+    let work = |number: usize| {
+        let store = Arc::clone(&stores[number % stores.len()]);
+        let worker = format!("worker-{when}-{number}");
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            load::work(&*store, &worker, 10, &mut acknowledged).await;
+            String::from_utf8(acknowledged).expect("UTF-8")
+        })
+    };
+    (0..2 * stores.len()).map(work).collect()
 }
