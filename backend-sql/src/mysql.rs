@@ -21,6 +21,8 @@
 //! character sets and collations of the server and the database are.
 
 mod options;
+#[cfg(test)]
+mod plan;
 mod write;
 
 use jobstore_core::{Error, Job, Lease, Result, Timestamp};
@@ -57,6 +59,7 @@ impl Dialect for MySql {
     // do not share it.
     const LOCK_SCHEMA: Option<&'static str> =
         Some("DO GET_LOCK(CONCAT('jobstore ', SHA1(COALESCE(DATABASE(), ''))), 60)");
+    const COMMITS_SCHEMA: bool = true;
     const UNLOCK_SCHEMA: Option<&'static str> =
         Some("DO RELEASE_LOCK(CONCAT('jobstore ', SHA1(COALESCE(DATABASE(), ''))))");
     const ENDED_AT: &'static str = "ended_at";
