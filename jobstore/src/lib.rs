@@ -45,7 +45,7 @@ mod url;
 pub use jobstore_core::*;
 
 pub use crate::open::{Opener, open};
-pub use crate::url::{SqlitePlace, StoreUrl};
+pub use crate::url::{ServerKind, ServerUrl, SqlitePlace, StoreUrl};
 
 /// Has the README's program compiled.
 #[cfg(doctest)]

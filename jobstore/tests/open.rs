@@ -53,8 +53,14 @@ async fn a_scheme_whose_feature_is_off_names_the_feature() {
 
 #[tokio::test]
 async fn an_opener_shows_no_password() {
-    let opener = Opener::new("postgres://ada:canary@host/db");
-    assert!(!format!("{opener:?}").contains("canary"));
-    let error = opener.open().await.expect_err("is refused");
-    assert!(error.to_string().contains("unknown scheme `postgres`"));
+    for url in [
+        "postgres://ada:canary@host/db",
+        "oracle://ada:canary@host/db",
+    ] {
+        let opener = Opener::new(url);
+        assert!(!format!("{opener:?}").contains("canary"));
+    }
+    let error = jobstore::open("oracle://ada:canary@host/db").await;
+    let error = error.expect_err("is refused").to_string();
+    assert!(error.contains("unknown scheme `oracle`"), "{error}");
 }
