@@ -3,15 +3,17 @@
 use std::fmt::Debug;
 
 use futures_util::TryStreamExt as _;
+use jobstore_core::{Job, Lease, Timestamp};
+use sqlx::database::HasStatementCache;
 use sqlx::{
-    ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, QueryBuilder, Row, Type,
+    AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Executor, IntoArguments,
+    QueryBuilder, Row, Type,
 };
+
+use crate::error::{Failure, FailureExt as _};
 
 /// The differences of one engine, each with its reason in the engine's file.
 pub trait Dialect: Driver {
-    /// Starts a transaction that may write.
-    const BEGIN: &'static str;
-
     /// How many transactions write at once.
     const WRITERS: usize;
 
@@ -22,12 +24,64 @@ pub trait Dialect: Driver {
     /// waits for them.
     const LOCK_FREE_ROWS: &'static str;
 
+    /// The index that finds a job by its id.
+    const PRIMARY_KEY: &'static str;
+
+    /// Names those of the tables `jobs` and `jobstore_migrations` that exist.
+    const TABLES: &'static str;
+
+    /// Asks for the engine's own time, in milliseconds since the epoch.
+    const CLOCK: &'static str;
+
+    /// Keeps others from changing the schema until the transaction ends, where its beginning alone
+    /// does not.
+    const LOCK_SCHEMA: Option<&'static str>;
+
+    /// The table of jobs, to be read through this index. Engines whose planner finds it by itself
+    /// name the table alone.
+    fn jobs_by(index: &str) -> String;
+
+    /// Splits rows into pieces that one statement can hold.
+    fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
+        pieces(rows)
+    }
+
+    /// Writes `INSERT INTO jobs (…) VALUES …` for many rows at once.
+    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>]) {
+        statement.push(format_args!("INSERT INTO jobs ({columns}) VALUES "));
+        push_rows(statement, rows);
+    }
+
     /// Writes `SET … WHERE id = …` for many rows at once: `columns[0]` finds the row, the others
     /// are set. Each row has as many values.
     fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]);
 
+    /// Writes a query that gives these rows.
+    fn push_wanted(statement: &mut Statement<Self>, rows: &[Vec<Value>]) {
+        statement.push("VALUES ");
+        push_rows(statement, rows);
+    }
+
+    /// Writes the condition that what stands before it is one of these values.
+    fn push_one_of(statement: &mut Statement<Self>, values: Vec<Value>) {
+        statement.push(" IN ");
+        push_set(statement, values);
+    }
+
+    /// Claims the first due jobs of these names, or of any, at most one for each lease. Each comes
+    /// with the number of its lease, in the order of claims.
+    fn claim(
+        wire: &mut Wire<'_, Self>,
+        names: &[String],
+        leases: &[&Lease],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<(usize, Job)>, Failure>> + Send;
+
     /// Whether the engine is busy with others, so that trying again may work.
     fn is_busy(error: &sqlx::Error) -> bool;
+
+    /// Whether a transaction could not begin because another is open on the connection.
+    fn is_in_transaction(error: &sqlx::Error) -> bool;
 
     /// Whether another writer was in the way, so that the same transaction will do now.
     fn is_conflict(error: &sqlx::Error) -> bool;
@@ -37,16 +91,52 @@ pub trait Dialect: Driver {
 
     /// The steps that lead from an empty database to this version's schema.
     fn migrations() -> &'static [crate::migrate::Migration];
+}
 
-    /// The index that finds a job by its id.
-    const PRIMARY_KEY: &'static str;
+/// How claims keep out of each other's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClaimBy {
+    /// Rows that another claim is about to take are passed over, by `SKIP LOCKED`.
+    #[default]
+    SkipLocked,
+    /// The update alone decides who gets a job. Callers at once pick the same jobs and wait for each
+    /// other, so this is slower; it is right on servers that take the words `SKIP LOCKED` and lock
+    /// nothing.
+    Guard,
+}
 
-    /// The table of jobs, to be read through this index. Engines whose planner finds it by itself
-    /// name the table alone.
-    fn jobs_by(index: &str) -> String;
+/// A connection, and how statements go over it.
+#[derive(Debug)]
+pub struct Wire<'a, D: Driver> {
+    /// The connection.
+    pub connection: &'a mut D::Connection,
+    /// Whether the connection keeps statements prepared.
+    pub prepares: bool,
+    /// How claims keep out of each other's way.
+    pub claim_by: ClaimBy,
+}
 
-    /// Names those of the tables `jobs` and `jobstore_migrations` that exist.
-    const TABLES: &'static str;
+impl<D: Dialect> Wire<'_, D> {
+    /// Runs a statement that returns no rows.
+    pub(crate) async fn execute(&mut self, statement: Statement<D>) -> Result<(), Failure> {
+        let done = D::execute(self.connection, statement, self.prepares).await;
+        done.map_err(Failure::of::<D>)
+    }
+
+    /// Runs a statement and shows each row to `each`, none kept.
+    pub(crate) async fn fetch<F>(&mut self, statement: Statement<D>, each: F) -> Result<(), Failure>
+    where
+        F: FnMut(&D::Row) + Send,
+    {
+        let done = D::fetch(self.connection, statement, self.prepares, each).await;
+        done.map_err(Failure::of::<D>)
+    }
+
+    /// Runs several statements without arguments, as they are.
+    pub(crate) async fn run(&mut self, sql: impl Into<String>) -> Result<(), Failure> {
+        let done = D::run(self.connection, sql.into()).await;
+        done.map_err(Failure::of::<D>)
+    }
 }
 
 /// A value of one of the types that our columns have.
@@ -78,6 +168,32 @@ impl From<&str> for Value {
     }
 }
 
+impl Value {
+    /// The integer; of another type, none.
+    pub fn into_int(self) -> Option<i64> {
+        match self {
+            Self::Int(value) => value,
+            _ => None,
+        }
+    }
+
+    /// The number; of another type, none.
+    pub fn into_real(self) -> Option<f64> {
+        match self {
+            Self::Real(value) => value,
+            _ => None,
+        }
+    }
+
+    /// The text; of another type, none.
+    pub fn into_text(self) -> Option<String> {
+        match self {
+            Self::Text(value) => value,
+            _ => None,
+        }
+    }
+}
+
 /// A statement being written.
 pub(crate) type Statement<D> = QueryBuilder<D>;
 
@@ -90,12 +206,14 @@ pub trait Driver: Database {
     fn execute(
         connection: &mut Self::Connection,
         statement: QueryBuilder<Self>,
+        prepares: bool,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Runs a statement and shows each row to `each`, none kept.
     fn fetch<F>(
         connection: &mut Self::Connection,
         statement: QueryBuilder<Self>,
+        prepares: bool,
         each: F,
     ) -> impl Future<Output = sqlx::Result<()>> + Send
     where
@@ -104,8 +222,12 @@ pub trait Driver: Database {
     /// Runs several statements without arguments, as they are.
     fn run(
         connection: &mut Self::Connection,
-        sql: &'static str,
+        sql: String,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Asks the engine for a sign of life.
+    fn ping(connection: &mut Self::Connection)
+    -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// The integer in a column.
     fn int(row: &Self::Row, column: usize) -> sqlx::Result<Option<i64>>;
@@ -117,7 +239,7 @@ pub trait Driver: Database {
 
 impl<DB> Driver for DB
 where
-    DB: Database,
+    DB: Database + HasStatementCache,
     DB::Connection: Debug,
     DB::Row: Row<Database = DB>,
     DB::Arguments: IntoArguments<DB>,
@@ -138,29 +260,37 @@ where
     async fn execute(
         connection: &mut Self::Connection,
         mut statement: QueryBuilder<Self>,
+        prepares: bool,
     ) -> sqlx::Result<()> {
-        statement.build().execute(connection).await?;
+        let query = statement.build().persistent(prepares);
+        query.execute(connection).await?;
         Ok(())
     }
 
     async fn fetch<F>(
         connection: &mut Self::Connection,
         mut statement: QueryBuilder<Self>,
+        prepares: bool,
         mut each: F,
     ) -> sqlx::Result<()>
     where
         F: FnMut(&Self::Row) + Send,
     {
-        let mut rows = statement.build().fetch(connection);
+        let mut rows = statement.build().persistent(prepares).fetch(connection);
         while let Some(row) = rows.try_next().await? {
             each(&row);
         }
         Ok(())
     }
 
-    async fn run(connection: &mut Self::Connection, sql: &'static str) -> sqlx::Result<()> {
-        connection.execute(sqlx::raw_sql(sql)).await?;
+    async fn run(connection: &mut Self::Connection, sql: String) -> sqlx::Result<()> {
+        // Never holds a value of a caller's: names among it were checked.
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
         Ok(())
+    }
+
+    async fn ping(connection: &mut Self::Connection) -> sqlx::Result<()> {
+        connection.ping().await
     }
 
     fn int(row: &Self::Row, column: usize) -> sqlx::Result<Option<i64>> {
@@ -181,7 +311,7 @@ where
 const LENGTHS: [usize; 6] = [1000, 256, 64, 16, 4, 1];
 
 /// Splits rows into as few pieces as statements of these lengths allow.
-pub(crate) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+pub(crate) fn pieces<T: Sync>(mut rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
     std::iter::from_fn(move || {
         let length = LENGTHS.into_iter().find(|length| *length <= rows.len())?;
         let (piece, rest) = rows.split_at(length);
@@ -193,7 +323,7 @@ pub(crate) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 /// Writes `(?, ?, …)`. The last value is repeated up to one of the lengths, which changes no set.
 pub(crate) fn push_set<D: Driver>(
     statement: &mut QueryBuilder<D>,
-    values: impl ExactSizeIterator<Item = Value>,
+    values: Vec<Value>,
 ) {
     let wanted = LENGTHS
         .into_iter()

@@ -3,41 +3,20 @@
 use std::sync::Arc;
 
 use jobstore_core::Error;
+pub(crate) use jobstore_group_commit::Failure;
 
 use crate::dialect::Dialect;
 
-/// Why a transaction did not come to its end.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// Another writer was in the way, and the transaction did nothing: run again, it will see what
-    /// the other did.
-    Conflict(Error),
-    /// The transaction did nothing.
-    Refused(Error),
-    /// The engine did not say whether the commit happened.
-    Unknown(Error),
+/// Makes a failure of an engine's error inside a transaction.
+pub(crate) trait FailureExt {
+    fn of<D: Dialect>(error: sqlx::Error) -> Self;
 }
 
-impl Failure {
-    /// Takes an engine's error inside a transaction.
-    pub(crate) fn of<D: Dialect>(error: sqlx::Error) -> Self {
+impl FailureExt for Failure {
+    fn of<D: Dialect>(error: sqlx::Error) -> Self {
         match D::is_conflict(&error) {
             true => Self::Conflict(D::error(error)),
             false => Self::Refused(D::error(error)),
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Conflict(error) | Failure::Refused(error) | Failure::Unknown(error) => error,
         }
     }
 }

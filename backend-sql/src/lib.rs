@@ -16,27 +16,30 @@
 //! write return [`Error::Unavailable`](jobstore_core::Error::Unavailable).
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
-#[cfg(feature = "sqlite")]
-mod dialect;
-#[cfg(feature = "sqlite")]
-mod error;
-#[cfg(feature = "sqlite")]
-mod migrate;
-#[cfg(feature = "sqlite")]
-mod read;
-#[cfg(feature = "sqlite")]
-mod row;
-#[cfg(feature = "sqlite")]
-mod store;
-#[cfg(feature = "sqlite")]
-mod write;
-#[cfg(feature = "sqlite")]
-mod writer;
+/// What every engine shares; without one there is no store.
+macro_rules! shared {
+    ($($module:ident)+) => {
+        $(
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            mod $module;
+        )+
+    };
+}
 
+shared!(claim dialect error migrate read row session store write writer);
+#[cfg(feature = "postgres")]
+mod clock;
+
+#[cfg(feature = "postgres")]
+pub use dialect::ClaimBy;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresJobStore, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteJobStore, SqliteOptions};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use store::SqlJobStore;

@@ -6,8 +6,9 @@
 use jobstore_core::{Clock as _, Result, SystemClock};
 use sqlx::QueryBuilder;
 
-use crate::dialect::Dialect;
-use crate::error::incompatible;
+use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::error::{Failure, incompatible};
+use crate::session::Sessions;
 
 /// One step.
 #[derive(Clone, Copy, Debug)]
@@ -26,22 +27,26 @@ pub(crate) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS jobstore_m
 )";
 
 /// Brings the schema to this version. Of several processes that start at once one does it, and
-/// the others find it done.
-pub(crate) async fn up<D: Dialect>(connection: &mut D::Connection) -> Result<()> {
-    if version::<D>(connection).await? == latest::<D>() {
+/// the others find it done. `prepare` is run before, in the same transaction.
+pub(crate) async fn up<D: Dialect>(sessions: &Sessions<D>, prepare: Option<&str>) -> Result<()> {
+    let mut session = sessions.acquire_to_read().await?;
+    let found = version::<D>(&mut session.wire(ClaimBy::default())).await;
+    if session.end(found).await? == latest::<D>() {
         return Ok(());
     }
-    transaction::<D>(connection, true).await
+    transaction::<D>(sessions, prepare, true).await
 }
 
 /// Undoes every step: the table of jobs is gone.
-pub(crate) async fn down<D: Dialect>(connection: &mut D::Connection) -> Result<()> {
-    transaction::<D>(connection, false).await
+pub(crate) async fn down<D: Dialect>(sessions: &Sessions<D>) -> Result<()> {
+    transaction::<D>(sessions, None, false).await
 }
 
 /// Refuses a schema that is not of this version.
-pub(crate) async fn check<D: Dialect>(connection: &mut D::Connection) -> Result<()> {
-    let (found, latest) = (version::<D>(connection).await?, latest::<D>());
+pub(crate) async fn check<D: Dialect>(sessions: &Sessions<D>) -> Result<()> {
+    let mut session = sessions.acquire_to_read().await?;
+    let found = version::<D>(&mut session.wire(ClaimBy::default())).await;
+    let (found, latest) = (session.end(found).await?, latest::<D>());
     if found < latest {
         return Err(incompatible(format!(
             "the schema has version {found}, this program needs {latest}: migrate first"
@@ -50,27 +55,30 @@ pub(crate) async fn check<D: Dialect>(connection: &mut D::Connection) -> Result<
     Ok(())
 }
 
-async fn transaction<D: Dialect>(connection: &mut D::Connection, up: bool) -> Result<()> {
-    D::run(connection, D::BEGIN).await.map_err(D::error)?;
-    let done = match steps::<D>(connection, up).await {
-        Ok(()) => D::run(connection, "COMMIT").await.map_err(D::error),
-        Err(error) => Err(error),
-    };
-    if done.is_err() {
-        // The first error is the one to report; a connection that cannot roll back is closed.
-        let _ = D::run(connection, "ROLLBACK").await;
-    }
-    done
+async fn transaction<D: Dialect>(
+    sessions: &Sessions<D>,
+    prepare: Option<&str>,
+    up: bool,
+) -> Result<()> {
+    let mut session = sessions.acquire().await?;
+    session.begin().await?;
+    let done = steps::<D>(&mut session.wire(ClaimBy::default()), prepare, up).await;
+    Ok(session.end(done).await?)
 }
 
-async fn steps<D: Dialect>(connection: &mut D::Connection, up: bool) -> Result<()> {
-    let found = version::<D>(connection).await?;
-    D::run(connection, MIGRATIONS_TABLE)
-        .await
-        .map_err(D::error)?;
+async fn steps<D: Dialect>(
+    wire: &mut Wire<'_, D>,
+    prepare: Option<&str>,
+    up: bool,
+) -> Result<(), Failure> {
+    for first in D::LOCK_SCHEMA.into_iter().chain(prepare) {
+        wire.run(first).await?;
+    }
+    let found = version::<D>(wire).await?;
+    wire.run(MIGRATIONS_TABLE).await?;
     if up {
         for step in D::migrations().iter().filter(|step| step.version > found) {
-            D::run(connection, step.up).await.map_err(D::error)?;
+            wire.run(step.up).await?;
             let mut statement = QueryBuilder::<D>::new(
                 "INSERT INTO jobstore_migrations (version, applied_at) VALUES (",
             );
@@ -78,7 +86,7 @@ async fn steps<D: Dialect>(connection: &mut D::Connection, up: bool) -> Result<(
             statement.push(", ");
             D::push_value(&mut statement, SystemClock.now().as_millis().into());
             statement.push(")");
-            D::execute(connection, statement).await.map_err(D::error)?;
+            wire.execute(statement).await?;
         }
     } else {
         for step in D::migrations()
@@ -86,13 +94,66 @@ async fn steps<D: Dialect>(connection: &mut D::Connection, up: bool) -> Result<(
             .rev()
             .filter(|step| step.version <= found)
         {
-            D::run(connection, step.down).await.map_err(D::error)?;
+            wire.run(step.down).await?;
         }
-        D::run(connection, "DROP TABLE jobstore_migrations")
-            .await
-            .map_err(D::error)?;
+        wire.run("DROP TABLE jobstore_migrations").await?;
     }
     Ok(())
+}
+
+/// The SQL of every step up, for those who run it themselves; `now` is an expression that gives
+/// the time. It records what it did, so that a store takes the table for ours.
+pub(crate) fn script<D: Dialect>(now: &str) -> String {
+    let steps = D::migrations()
+        .iter()
+        .map(|Migration { version, up, .. }| {
+            let up = up.trim_end();
+            format!(
+                "{up}\nINSERT INTO jobstore_migrations (version, applied_at)\n    \
+                 VALUES ({version}, {now});\n"
+            )
+        });
+    let table = format!("{MIGRATIONS_TABLE};\n");
+    [table].into_iter().chain(steps).collect()
+}
+
+/// The SQL of every step down.
+pub(crate) fn script_down<D: Dialect>() -> String {
+    let steps = D::migrations().iter().rev().map(|step| step.down);
+    steps.chain(["DROP TABLE jobstore_migrations;\n"]).collect()
+}
+
+/// Refuses a server on which a row that one transaction has locked is not passed over by the next:
+/// there, several workers would be given the same jobs.
+#[cfg(feature = "postgres")]
+pub(crate) async fn probe_skip_locked<D: Dialect>(sessions: &Sessions<D>) -> Result<()> {
+    let probing = sessions.bounded(async {
+        let (mut holder, mut other) = (sessions.acquire().await?, sessions.acquire().await?);
+        holder.begin().await?;
+        other.begin().await?;
+        let held = locked(&mut holder.wire(ClaimBy::default()), " FOR UPDATE").await;
+        let free = locked(&mut other.wire(ClaimBy::default()), D::LOCK_FREE_ROWS).await;
+        let (held, free) = (holder.end(held).await?, other.end(free).await?);
+        if held && !free {
+            return Ok(());
+        }
+        Err(incompatible(
+            "the server takes the words SKIP LOCKED, but locks nothing: claim by guard instead",
+        ))
+    });
+    probing.await?
+}
+
+/// Whether a row could be locked.
+#[cfg(feature = "postgres")]
+async fn locked<D: Dialect>(wire: &mut Wire<'_, D>, lock: &str) -> Result<bool, Failure> {
+    let mut statement = QueryBuilder::<D>::new(
+        "SELECT version FROM jobstore_migrations ORDER BY version LIMIT 1",
+    );
+    statement.push(lock);
+    let mut found = false;
+    wire.fetch(statement, |_| found = true).await?;
+    Ok(found)
 }
 
 fn latest<D: Dialect>() -> i64 {
@@ -101,42 +162,30 @@ fn latest<D: Dialect>() -> i64 {
 
 /// The version found; refuses one that is newer than this program, and a table of jobs that is not
 /// ours.
-async fn version<D: Dialect>(connection: &mut D::Connection) -> Result<i64> {
+async fn version<D: Dialect>(wire: &mut Wire<'_, D>) -> Result<i64, Failure> {
     // Both tables in one statement: between two, another process may make them.
     let mut tables = Vec::new();
     let each = |row: &D::Row| tables.extend(D::text(row, 0).ok().flatten());
-    let statement = QueryBuilder::<D>::new(D::TABLES);
-    D::fetch(connection, statement, each)
-        .await
-        .map_err(D::error)?;
+    wire.fetch(QueryBuilder::new(D::TABLES), each).await?;
     let exists = |name: &str| tables.iter().any(|table| table == name);
     if !exists("jobstore_migrations") {
         if exists("jobs") {
-            return Err(incompatible(
-                "there is a table `jobs` that jobstore did not make",
-            ));
+            return Err(
+                incompatible("there is a table `jobs` that jobstore did not make").into(),
+            );
         }
         return Ok(0);
     }
-    let statement = QueryBuilder::<D>::new("SELECT MAX(version) FROM jobstore_migrations");
-    let found = one_int::<D>(connection, statement).await?;
+    let statement = QueryBuilder::new("SELECT MAX(version) FROM jobstore_migrations");
+    let mut found = 0;
+    let each = |row: &D::Row| found = D::int(row, 0).ok().flatten().unwrap_or(0);
+    wire.fetch(statement, each).await?;
     if found > latest::<D>() {
         return Err(incompatible(format!(
             "the schema has version {found}, newer than {} of this program",
             latest::<D>()
-        )));
+        ))
+        .into());
     }
-    Ok(found)
-}
-
-async fn one_int<D: Dialect>(
-    connection: &mut D::Connection,
-    statement: QueryBuilder<D>,
-) -> Result<i64> {
-    let mut found = 0;
-    let each = |row: &D::Row| found = D::int(row, 0).ok().flatten().unwrap_or(0);
-    D::fetch(connection, statement, each)
-        .await
-        .map_err(D::error)?;
     Ok(found)
 }

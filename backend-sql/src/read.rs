@@ -12,47 +12,45 @@ use jobstore_core::{
 };
 use sqlx::QueryBuilder;
 
-use crate::dialect::{Dialect, Value, push_set};
+use crate::dialect::{Dialect, Value, Wire};
 use crate::error::Failure;
 use crate::row::{self, COLUMNS};
 
 /// The most branches in one statement: engines bound the length of a compound SELECT.
-const MAX_BRANCHES: usize = 64;
+pub(crate) const MAX_BRANCHES: usize = 64;
 /// How many rows to look at, at least, when only the params decide which of them count.
 const SCAN: usize = 500;
 
 pub(crate) async fn get<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     ids: &[JobId],
 ) -> Result<Vec<Option<Job>>, Failure> {
-    let jobs = by_id::<D>(connection, ids, "").await?;
+    let jobs = by_id::<D>(wire, ids, "").await?;
     let found = ids.iter().map(|id| jobs.get(id).cloned().transpose());
     Ok(found.collect::<Result<_>>()?)
 }
 
 /// The rows with these ids, each a job or the reason why it is none; `lock` ends the statement.
 pub(crate) async fn by_id<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     ids: &[JobId],
     lock: &str,
 ) -> Result<HashMap<JobId, Result<Job>>, Failure> {
     let mut jobs = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(1000) {
         let mut statement = QueryBuilder::<D>::new("SELECT ");
-        statement.push(COLUMNS).push(" FROM jobs WHERE id IN ");
-        push_set(&mut statement, row::id_values(ids));
+        statement.push(COLUMNS).push(" FROM jobs WHERE id");
+        D::push_one_of(&mut statement, row::id_values(ids));
         statement.push(lock);
         let each =
             |row: &D::Row| jobs.extend(row::id::<D>(row).map(|id| (id, row::read::<D>(row))));
-        D::fetch(connection, statement, each)
-            .await
-            .map_err(Failure::of::<D>)?;
+        wire.fetch(statement, each).await?;
     }
     Ok(jobs)
 }
 
 pub(crate) async fn list<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     filter: &JobFilter,
     page: &PageRequest,
 ) -> Result<PagedList<Job>, Failure> {
@@ -77,7 +75,7 @@ pub(crate) async fn list<D: Dialect>(
             wanted.max(SCAN)
         };
         let rows = scan::<D>(
-            connection,
+            wire,
             filter,
             &matcher,
             start.take(),
@@ -126,7 +124,7 @@ struct Scanned {
 
 /// The next rows in order, at most `limit` of them; fewer only at the end.
 async fn scan<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     filter: &JobFilter,
     matcher: &Matcher<'_>,
     start: Option<Place>,
@@ -137,7 +135,7 @@ async fn scan<D: Dialect>(
     let mut rows: Vec<Scanned> = Vec::new();
     for branches in branches.chunks(MAX_BRANCHES) {
         let statement = page_statement::<D>(filter, branches, start.as_ref(), order, limit);
-        D::fetch(connection, statement, |row| {
+        wire.fetch(statement, |row| {
             let time = D::int(row, 1).ok().flatten().unwrap_or_default();
             let id = D::text(row, 0).ok().flatten().unwrap_or_default();
             let job =
@@ -146,9 +144,7 @@ async fn scan<D: Dialect>(
                 place: Place { time, id },
                 job,
             });
-        })
-        .await
-        .map_err(Failure::of::<D>)?;
+        }).await?;
     }
     if branches.len() > MAX_BRANCHES {
         rows.sort_by(|a, b| match order {
@@ -273,22 +269,17 @@ fn push_branch_conditions<D: Dialect>(
             }
         }
         Branch::Ids(ids) => {
-            statement.push("id IN ");
-            push_set(statement, row::id_values(ids));
+            statement.push("id");
+            D::push_one_of(statement, row::id_values(ids));
             if !filter.statuses.is_empty() {
-                statement.push(" AND status IN ");
-                let statuses = filter.statuses.iter();
-                push_set(
-                    statement,
-                    statuses.map(|status| i64::from(status.as_i32()).into()),
-                );
+                let statuses = filter.statuses.iter().map(|status| i64::from(status.as_i32()));
+                statement.push(" AND status");
+                D::push_one_of(statement, statuses.map(Value::from).collect());
             }
             if !filter.job_names.is_empty() {
-                statement.push(" AND job_name IN ");
-                push_set(
-                    statement,
-                    filter.job_names.iter().map(|name| name.as_str().into()),
-                );
+                let names = filter.job_names.iter().map(|name| name.as_str().into());
+                statement.push(" AND job_name");
+                D::push_one_of(statement, names.collect());
             }
         }
     }
@@ -321,7 +312,7 @@ fn push_times<D: Dialect>(
 }
 
 pub(crate) async fn count<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     filter: &JobFilter,
 ) -> Result<StatusCounts, Failure> {
     let matcher = filter.compile()?;
@@ -332,9 +323,9 @@ pub(crate) async fn count<D: Dialect>(
         for (index, branch) in branches.iter().enumerate() {
             statement.push(if index == 0 { "" } else { " UNION ALL " });
             statement.push(if by_engine {
-                "SELECT status, COUNT(*) AS jobs FROM "
+                "SELECT status, COUNT(*) FROM "
             } else {
-                "SELECT status, 1 AS jobs, params FROM "
+                "SELECT status, params FROM "
             });
             push_branch_conditions(&mut statement, filter, branch, None);
             if by_engine {
@@ -342,15 +333,15 @@ pub(crate) async fn count<D: Dialect>(
             }
         }
         let mut broken: Option<Error> = None;
-        D::fetch(connection, statement, |row| {
+        wire.fetch(statement, |row| {
             let read = || -> sqlx::Result<Option<(i64, i64)>> {
-                if !by_engine {
-                    let params = D::text(row, 2)?.unwrap_or_default();
-                    if !matcher.matches_params(&params.into()) {
-                        return Ok(None);
-                    }
+                let status = D::int(row, 0)?;
+                if by_engine {
+                    return Ok(status.zip(D::int(row, 1)?));
                 }
-                Ok(D::int(row, 0)?.zip(D::int(row, 1)?))
+                let params = D::text(row, 1)?.unwrap_or_default();
+                let matches = matcher.matches_params(&params.into());
+                Ok(status.filter(|_| matches).map(|status| (status, 1)))
             };
             match read() {
                 Ok(Some((status, jobs))) => {
@@ -363,9 +354,7 @@ pub(crate) async fn count<D: Dialect>(
                 Ok(None) => {}
                 Err(error) => broken = Some(D::error(error)),
             }
-        })
-        .await
-        .map_err(Failure::of::<D>)?;
+        }).await?;
         if let Some(error) = broken {
             return Err(error.into());
         }
@@ -373,82 +362,11 @@ pub(crate) async fn count<D: Dialect>(
     Ok(counts)
 }
 
-/// The ids of the first jobs in claim order; `names` as branches, merged like a listing.
-pub(crate) fn claim_statements<D: Dialect>(
-    names: &[String],
-    now: Timestamp,
-    limit: usize,
-) -> Vec<QueryBuilder<D>> {
-    let mut names: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() {
-        names.push(None);
-    }
-    let order = "priority DESC, next_attempt_at, id";
-    let push_branch = |statement: &mut QueryBuilder<D>, name: Option<&str>| {
-        let index = if name.is_some() {
-            "jobs_due_by_name"
-        } else {
-            "jobs_due"
-        };
-        // Word for word the predicate of the claim indexes.
-        statement.push(D::jobs_by(index));
-        statement.push(" WHERE status = 0 AND due = 1 AND next_attempt_at <= ");
-        D::push_value(statement, Value::from(now.as_millis()));
-        if let Some(name) = name {
-            statement.push(" AND job_name = ");
-            D::push_value(statement, name.into());
-        }
-        statement.push(format_args!(" ORDER BY {order} LIMIT {limit}"));
-    };
-    let statement = |names: &[Option<&str>]| {
-        let mut statement = QueryBuilder::<D>::new("SELECT ");
-        statement.push(COLUMNS).push(" FROM ");
-        if let [name] = names {
-            push_branch(&mut statement, *name);
-        } else {
-            statement.push("(");
-            for (index, name) in names.iter().enumerate() {
-                statement.push(if index == 0 { "" } else { " UNION ALL " });
-                statement.push("SELECT * FROM (SELECT id AS place_id FROM ");
-                push_branch(&mut statement, *name);
-                statement.push(format_args!(") AS branch_{index}"));
-            }
-            statement.push(") AS page JOIN jobs ON jobs.id = page.place_id ORDER BY ");
-            statement.push(format_args!(
-                "jobs.priority DESC, jobs.next_attempt_at, jobs.id LIMIT {limit}"
-            ));
-        }
-        statement.push(D::LOCK_FREE_ROWS);
-        statement
-    };
-    names.chunks(MAX_BRANCHES).map(statement).collect()
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use super::*;
-    use crate::sqlite;
-    use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection};
-
-    /// What SQLite means to do for a statement, a line for each step.
-    async fn plan(statement: &QueryBuilder<Sqlite>) -> String {
-        let mut connection = SqliteConnection::connect(":memory:").await.expect("opens");
-        connection
-            .execute(AssertSqlSafe(sqlite::schema()))
-            .await
-            .expect("makes the schema");
-        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.sql().as_str()));
-        let steps = sqlx::query(explain)
-            .fetch_all(&mut connection)
-            .await
-            .expect("explains");
-        steps
-            .iter()
-            .map(|step| step.get::<String, _>("detail") + "\n")
-            .collect()
-    }
+    use crate::sqlite::plan;
+    use sqlx::Sqlite;
 
     fn filters() -> Vec<JobFilter> {
         let any = JobFilter::default;
@@ -498,30 +416,6 @@ mod tests {
                 let statement = page_statement::<Sqlite>(&filter, &branches, start, order, 9);
                 let plan = plan(&statement).await;
                 assert!(!plan.contains("SCAN jobs"), "{filter:?}\n{plan}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn every_claim_reads_the_index_of_due_jobs_in_order() {
-        for names in [
-            vec![],
-            vec!["a".to_owned()],
-            vec!["a".to_owned(), "b".to_owned()],
-        ] {
-            for statement in claim_statements::<Sqlite>(&names, Timestamp::from_millis(5), 9) {
-                let plan = plan(&statement).await;
-                let reads = plan.lines().filter(|step| step.contains(" jobs "));
-                let by_id = "USING INDEX sqlite_autoindex_jobs_1 (id=?)";
-                for step in reads {
-                    let by_index = step.contains("INDEX jobs_due") || step.contains(by_id);
-                    assert!(by_index, "{names:?}\n{plan}");
-                }
-                let alone = names.len() < 2;
-                assert!(
-                    !alone || !plan.contains("B-TREE"),
-                    "{names:?} is sorted\n{plan}"
-                );
             }
         }
     }

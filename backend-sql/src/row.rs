@@ -179,6 +179,6 @@ pub(crate) fn id<D: Driver>(row: &D::Row) -> Option<JobId> {
 }
 
 /// The ids as values.
-pub(crate) fn id_values(ids: &[JobId]) -> impl ExactSizeIterator<Item = Value> + '_ {
-    ids.iter().map(|id| Value::from(id.to_string()))
+pub(crate) fn id_values(ids: &[JobId]) -> Vec<Value> {
+    ids.iter().map(|id| id.to_string().into()).collect()
 }

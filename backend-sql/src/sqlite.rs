@@ -8,22 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobstore_core::{Clock, Error, Result, StoreClock};
+use jobstore_core::{Clock, Error, Job, Lease, Result, StoreClock, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
-use crate::dialect::{Dialect, Statement, Value, push_rows};
-use crate::error::{backend, incompatible, unavailable};
+use crate::claim::reading;
+use crate::dialect::{ClaimBy, Dialect, Statement, Value, Wire, push_rows};
+use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
+use crate::session::{Habits, Sessions};
 use crate::store::SqlJobStore;
 
 /// A job store in a SQLite file.
 pub type SqliteJobStore = SqlJobStore<Sqlite>;
 
 impl Dialect for Sqlite {
-    // One writer at a time: a transaction that begins as a reader could fail when it comes to
-    // write, and no waiting would help it.
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
     // SQLite has one writer; more tasks would only wait for each other.
     const WRITERS: usize = 1;
     // Nobody else writes while a transaction of ours does.
@@ -33,6 +32,10 @@ impl Dialect for Sqlite {
     const PRIMARY_KEY: &'static str = "sqlite_autoindex_jobs_1";
     const TABLES: &'static str = "SELECT name FROM sqlite_schema \
         WHERE type = 'table' AND name IN ('jobs', 'jobstore_migrations')";
+
+    const CLOCK: &'static str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    // Nobody else writes while a transaction of ours does.
+    const LOCK_SCHEMA: Option<&'static str> = None;
 
     fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {
         statement.push("UPDATE jobs SET ");
@@ -57,8 +60,22 @@ impl Dialect for Sqlite {
         format!("jobs INDEXED BY {index}")
     }
 
+    fn claim(
+        wire: &mut Wire<'_, Self>,
+        names: &[String],
+        leases: &[&Lease],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<(usize, Job)>, Failure>> + Send {
+        reading::claim(wire, names, leases, now)
+    }
+
     fn is_busy(error: &sqlx::Error) -> bool {
         matches!(primary_code(error), Some(5 | 6))
+    }
+
+    fn is_in_transaction(error: &sqlx::Error) -> bool {
+        // The code of every mistake in a statement; `BEGIN` has no other to make.
+        primary_code(error) == Some(1)
     }
 
     // BEGIN IMMEDIATE waits until the others are done.
@@ -205,15 +222,18 @@ impl SqliteOptions {
     /// longer than the busy timeout; [`Error::InvalidArgument`] when the connections of an existing
     /// pool promise too little.
     pub async fn open(self) -> Result<SqliteJobStore> {
-        let (readers, writers) = self.pools().await?;
-        let mut connection = writers.acquire().await.map_err(Sqlite::error)?;
+        let (readers, writers) = self.sessions().await?;
         if self.migrate {
-            migrate::up::<Sqlite>(&mut connection).await?;
+            migrate::up(&writers, None).await?;
         }
-        migrate::check::<Sqlite>(&mut connection).await?;
-        drop(connection);
+        migrate::check(&writers).await?;
         let clock = self.clock.map_or_else(StoreClock::default, StoreClock::new);
-        Ok(SqlJobStore::new(readers, writers, clock))
+        Ok(SqlJobStore::new(
+            readers,
+            writers,
+            clock,
+            ClaimBy::default(),
+        ))
     }
 
     /// Removes the schema, and every job with it.
@@ -222,13 +242,25 @@ impl SqliteOptions {
     ///
     /// As [`open`](Self::open).
     pub async fn remove_schema(self) -> Result<()> {
-        let (_, writers) = self.pools().await?;
-        let mut connection = writers.acquire().await.map_err(Sqlite::error)?;
-        migrate::down::<Sqlite>(&mut connection).await
+        let (_, writers) = self.sessions().await?;
+        migrate::down(&writers).await
     }
 
-    /// The pools to read and to write with.
-    async fn pools(&self) -> Result<(SqlitePool, SqlitePool)> {
+    /// The connections to read and to write with.
+    async fn sessions(&self) -> Result<(Arc<Sessions<Sqlite>>, Arc<Sessions<Sqlite>>)> {
+        let habits = Habits {
+            // One writer at a time: a transaction that begins as a reader could fail when it comes
+            // to write, and no waiting would help it.
+            begin: "BEGIN IMMEDIATE".into(),
+            reads_alone: true,
+            // So that times follow the order of commits, also among processes.
+            writes_alone: false,
+            prepares: true,
+            keep: !matches!(self.source, Source::Pool(_)),
+            // The busy timeout bounds a call, and a disk that hangs cannot be closed.
+            bound: None,
+        };
+        let sessions = |pool| Arc::new(Sessions::new(pool, habits.clone()));
         match &self.source {
             // Another connection would see another store.
             Source::Memory => {
@@ -237,8 +269,8 @@ impl SqliteOptions {
                     .min_connections(1)
                     .connect_with(connect)
                     .await;
-                let pool = pool.map_err(Sqlite::error)?;
-                Ok((pool.clone(), pool))
+                let sessions = sessions(pool.map_err(Sqlite::error)?);
+                Ok((Arc::clone(&sessions), sessions))
             }
             Source::File(path) => {
                 let connect = self.connect_options().filename(path);
@@ -246,12 +278,14 @@ impl SqliteOptions {
                     .create_if_missing(self.migrate)
                     .journal_mode(SqliteJournalMode::Wal);
                 let writers = open_pool(&pool_options(1), &connect, self.busy_timeout).await?;
-                Ok((pool_options(4).connect_lazy_with(connect), writers))
+                let readers = pool_options(4).connect_lazy_with(connect);
+                Ok((sessions(readers), sessions(writers)))
             }
             Source::Pool(pool) => {
                 let mut connection = pool.acquire().await.map_err(Sqlite::error)?;
                 self.check_promise(&mut connection).await?;
-                Ok((pool.clone(), pool.clone()))
+                let sessions = sessions(pool.clone());
+                Ok((Arc::clone(&sessions), sessions))
             }
         }
     }
@@ -331,7 +365,9 @@ impl SqliteJobStore {
     ///
     /// [`Error::Unavailable`] when no connection is free.
     pub async fn settings(&self) -> Result<Settings> {
-        Settings::read(&mut *self.reader().await?).await
+        let mut session = self.readers().acquire_to_read().await?;
+        let done = Settings::read(&mut session).await.map_err(Failure::from);
+        Ok(session.end(done).await?)
     }
 }
 
@@ -348,15 +384,29 @@ fn pool_options(connections: u32) -> SqlitePoolOptions {
 /// The SQL that makes the schema, for those who run migrations themselves. It records that it did,
 /// so that [`open`](SqliteOptions::open) takes the table for ours.
 pub fn schema() -> String {
-    let steps = MIGRATIONS.iter().map(|Migration { version, up, .. }| {
-        let up = up.trim_end();
-        format!(
-            "{up}\nINSERT INTO jobstore_migrations (version, applied_at)\n    \
-             VALUES ({version}, CAST(strftime('%s', 'now') AS INTEGER) * 1000);\n"
-        )
-    });
-    let table = format!("{};\n", migrate::MIGRATIONS_TABLE);
-    [table].into_iter().chain(steps).collect()
+    migrate::script::<Sqlite>("CAST(strftime('%s', 'now') AS INTEGER) * 1000")
+}
+
+/// The SQL that removes the schema, and every job with it.
+pub fn schema_down() -> String {
+    migrate::script_down::<Sqlite>()
+}
+
+/// What SQLite means to do for a statement, a line for each step.
+#[cfg(test)]
+pub(crate) async fn plan(statement: &Statement<Sqlite>) -> String {
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+    let mut connection = SqliteConnection::connect(":memory:").await.expect("opens");
+    let schema = AssertSqlSafe(schema());
+    connection.execute(schema).await.expect("makes the schema");
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.sql().as_str()));
+    let steps = sqlx::query(explain).fetch_all(&mut connection).await;
+    let steps = steps.expect("explains");
+    let steps = steps
+        .iter()
+        .map(|step| step.get::<String, _>("detail") + "\n");
+    steps.collect()
 }
 
 /// Opens a pool. While several processes make the file at once, SQLite says that it is busy without

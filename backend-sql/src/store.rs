@@ -8,27 +8,41 @@ use jobstore_core::{
     ClaimRequest, Clock, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore, NewJob,
     PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
-use sqlx::Pool;
+use jobstore_group_commit::GroupCommit;
 
-use crate::dialect::Dialect;
-use crate::writer::{WriteCall, Writer};
+use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::session::Sessions;
+use crate::writer::Writer;
 use crate::{read, write};
 
 /// A job store in a SQL database. Clones share everything.
 pub struct SqlJobStore<D: Dialect> {
-    readers: Pool<D>,
-    writer: Writer,
+    readers: Arc<Sessions<D>>,
+    writer: GroupCommit,
     clock: Arc<StoreClock>,
+    claim_by: ClaimBy,
 }
 
 impl<D: Dialect> SqlJobStore<D> {
-    pub(crate) fn new(readers: Pool<D>, writers: Pool<D>, clock: StoreClock) -> Self {
+    pub(crate) fn new(
+        readers: Arc<Sessions<D>>,
+        writers: Arc<Sessions<D>>,
+        clock: StoreClock,
+        claim_by: ClaimBy,
+    ) -> Self {
         let clock = Arc::new(clock);
-        let writer = Writer::spawn(writers, Arc::clone(&clock));
+        // Some connections are left for those who read.
+        let tasks = writers.size().div_ceil(2).min(D::WRITERS);
+        let writer = Writer {
+            sessions: writers,
+            clock: Arc::clone(&clock),
+            claim_by,
+        };
         Self {
             readers,
-            writer,
+            writer: GroupCommit::spawn(writer, tasks),
             clock,
+            claim_by,
         }
     }
 
@@ -36,7 +50,9 @@ impl<D: Dialect> SqlJobStore<D> {
     /// did if it rolls back. Otherwise as [`JobStore::create_jobs`].
     ///
     /// On SQLite, begin the transaction with `BEGIN IMMEDIATE`; while it is open, every other
-    /// writer waits, this store's own task included.
+    /// writer waits, this store's own task included. On servers it finds the tables by itself, so a
+    /// schema that was set for the store is set for the transaction too. A creation that meets
+    /// another of the same unique key waits until the other transaction ends.
     ///
     /// # Errors
     ///
@@ -47,21 +63,29 @@ impl<D: Dialect> SqlJobStore<D> {
         jobs: Vec<NewJob>,
     ) -> Result<Vec<Creation>> {
         validate::new_jobs(&jobs)?;
-        let mut verdicts = write::create::<D>(transaction, &[&jobs], self.clock.now()).await?;
+        let mut wire = Wire {
+            connection: transaction,
+            // Whether the caller's connection may is not known.
+            prepares: false,
+            claim_by: self.claim_by,
+        };
+        let mut verdicts = write::create::<D>(&mut wire, &[&jobs], self.clock.now()).await?;
         verdicts.pop().unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    pub(crate) async fn reader(&self) -> Result<sqlx::pool::PoolConnection<D>> {
-        self.readers.acquire().await.map_err(D::error)
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn readers(&self) -> &Sessions<D> {
+        &self.readers
     }
 }
 
 impl<D: Dialect> Clone for SqlJobStore<D> {
     fn clone(&self) -> Self {
         Self {
-            readers: self.readers.clone(),
+            readers: Arc::clone(&self.readers),
             writer: self.writer.clone(),
             clock: Arc::clone(&self.clock),
+            claim_by: self.claim_by,
         }
     }
 }
@@ -83,36 +107,51 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
 
     async fn create_jobs(&self, jobs: Vec<NewJob>) -> Result<Vec<Creation>> {
         validate::new_jobs(&jobs)?;
-        self.writer.call(jobs, WriteCall::Create).await
+        self.readers.bounded(self.writer.create(jobs)).await?
     }
 
     async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
         validate::ids(ids)?;
-        Ok(read::get::<D>(&mut *self.reader().await?, ids).await?)
+        let reading = self.readers.bounded(async {
+            let mut session = self.readers.acquire_to_read().await?;
+            let done = read::get::<D>(&mut session.wire(self.claim_by), ids).await;
+            Ok(session.end(done).await?)
+        });
+        reading.await?
     }
 
     async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<PagedList<Job>> {
         page.start(&filter.compile()?)?;
-        Ok(read::list::<D>(&mut *self.reader().await?, filter, page).await?)
+        let reading = self.readers.bounded(async {
+            let mut session = self.readers.acquire_to_read().await?;
+            let done = read::list::<D>(&mut session.wire(self.claim_by), filter, page).await;
+            Ok(session.end(done).await?)
+        });
+        reading.await?
     }
 
     async fn count_jobs(&self, filter: &JobFilter) -> Result<StatusCounts> {
         filter.compile()?;
-        Ok(read::count::<D>(&mut *self.reader().await?, filter).await?)
+        let reading = self.readers.bounded(async {
+            let mut session = self.readers.acquire_to_read().await?;
+            let done = read::count::<D>(&mut session.wire(self.claim_by), filter).await;
+            Ok(session.end(done).await?)
+        });
+        reading.await?
     }
 
     async fn claim_jobs(&self, request: &ClaimRequest) -> Result<Vec<Job>> {
         validate::claim(request)?;
-        self.writer.call(request.clone(), WriteCall::Claim).await
+        self.readers.bounded(self.writer.claim(request.clone())).await?
     }
 
     async fn update_jobs(&self, updates: Vec<Update>) -> Result<Vec<Result<Job>>> {
         validate::updates(&updates)?;
-        self.writer.call(updates, WriteCall::Update).await
+        self.readers.bounded(self.writer.update(updates)).await?
     }
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         request.validate()?;
-        self.writer.call(request.clone(), WriteCall::Delete).await
+        self.readers.bounded(self.writer.delete(request.clone())).await?
     }
 }

@@ -6,30 +6,30 @@
 use std::collections::{HashMap, HashSet};
 
 use jobstore_core::{
-    Applied, ClaimRequest, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, Timestamp,
-    Update, claimed,
+    Applied, Clock as _, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, StoreClock, Timestamp,
+    Update,
 };
 use sqlx::QueryBuilder;
 
-use crate::dialect::{Dialect, Value, pieces, push_rows, push_set};
+use crate::dialect::{Dialect, Value, Wire};
 use crate::error::Failure;
-use crate::read::{by_id, claim_statements};
+use crate::read::by_id;
 use crate::row::{self, CHANGED_COLUMNS, COLUMNS, INSERT_COLUMNS};
 
 type Key = (String, String);
 
 /// Creates the jobs of each call, all or none of a call.
 pub(crate) async fn create<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     calls: &[&[NewJob]],
     now: Timestamp,
 ) -> Result<Vec<Result<Vec<Creation>>>, Failure> {
     let jobs = || calls.iter().copied().flatten();
     // Ids the store makes are new; only given ones can exist.
     let given: Vec<JobId> = jobs().filter_map(|job| job.id).collect();
-    let mut known: HashSet<JobId> = existing::<D>(connection, &given).await?;
+    let mut known: HashSet<JobId> = existing::<D>(wire, &given).await?;
     let keys = jobs().filter_map(|job| Some((job.job_name.clone(), job.unique_key.clone()?)));
-    let mut holders = holders::<D>(connection, keys.collect()).await?;
+    let mut holders = holders::<D>(wire, keys.collect()).await?;
     let mut inserts: Vec<Job> = Vec::new();
     let mut verdicts = Vec::with_capacity(calls.len());
     for call in calls {
@@ -68,29 +68,24 @@ pub(crate) async fn create<D: Dialect>(
         }
     }
     let rows: Vec<Vec<Value>> = inserts.iter().map(|job| row::values(job, now)).collect();
-    for rows in pieces(&rows) {
-        let mut statement = QueryBuilder::<D>::new("INSERT INTO jobs (");
-        statement.push(INSERT_COLUMNS).push(") VALUES ");
-        push_rows(&mut statement, rows);
-        D::execute(connection, statement)
-            .await
-            .map_err(Failure::of::<D>)?;
+    for rows in D::pieces(&rows) {
+        let mut statement = QueryBuilder::<D>::new("");
+        D::push_insert(&mut statement, INSERT_COLUMNS, rows);
+        wire.execute(statement).await?;
     }
     Ok(verdicts)
 }
 
 async fn existing<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     ids: &[JobId],
 ) -> Result<HashSet<JobId>, Failure> {
     let mut found = HashSet::new();
     for ids in ids.chunks(1000) {
-        let mut statement = QueryBuilder::<D>::new("SELECT id FROM jobs WHERE id IN ");
-        push_set(&mut statement, row::id_values(ids));
+        let mut statement = QueryBuilder::<D>::new("SELECT id FROM jobs WHERE id");
+        D::push_one_of(&mut statement, row::id_values(ids));
         let each = |row: &D::Row| found.extend(row::id::<D>(row));
-        D::fetch(connection, statement, each)
-            .await
-            .map_err(Failure::of::<D>)?;
+        wire.fetch(statement, each).await?;
     }
     Ok(found)
 }
@@ -101,7 +96,7 @@ fn owned(key: Option<(&str, &str)>) -> Option<Key> {
 
 /// The unfinished jobs that hold these unique keys.
 async fn holders<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     mut keys: Vec<Key>,
 ) -> Result<HashMap<Key, Job>, Failure> {
     keys.sort_unstable();
@@ -111,9 +106,9 @@ async fn holders<D: Dialect>(
         .into_iter()
         .map(|(name, key)| vec![name.into(), key.into()]);
     let keys: Vec<Vec<Value>> = keys.collect();
-    for keys in pieces(&keys) {
-        let mut statement = QueryBuilder::<D>::new("WITH wanted (name, key) AS (VALUES ");
-        push_rows(&mut statement, keys);
+    for keys in D::pieces(&keys) {
+        let mut statement = QueryBuilder::<D>::new("WITH wanted (name, key) AS (");
+        D::push_wanted(&mut statement, keys);
         statement
             .push(") SELECT ")
             .push(COLUMNS)
@@ -124,12 +119,10 @@ async fn holders<D: Dialect>(
              WHERE jobs.unique_key IS NOT NULL AND jobs.status < 2",
         );
         let mut unreadable = None;
-        D::fetch(connection, statement, |row| match row::read::<D>(row) {
+        wire.fetch(statement, |row| match row::read::<D>(row) {
             Ok(job) => holders.extend(owned(job.held_unique_key()).map(|key| (key, job))),
             Err(error) => unreadable = Some(error),
-        })
-        .await
-        .map_err(Failure::of::<D>)?;
+        }).await?;
         if let Some(error) = unreadable {
             return Err(error.into());
         }
@@ -139,9 +132,9 @@ async fn holders<D: Dialect>(
 
 /// Applies the updates of each call, as if one after another.
 pub(crate) async fn update<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     calls: &[&[Update]],
-    now: Timestamp,
+    clock: &StoreClock,
 ) -> Result<Vec<Vec<Result<Job>>>, Failure> {
     let mut ids: Vec<JobId> = calls
         .iter()
@@ -151,7 +144,9 @@ pub(crate) async fn update<D: Dialect>(
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut jobs = by_id::<D>(connection, &ids, D::LOCK_ROWS).await?;
+    let mut jobs = by_id::<D>(wire, &ids, D::LOCK_ROWS).await?;
+    // Taken while the rows are ours, so that times follow the order of changes.
+    let now = clock.now();
     let before: HashMap<JobId, Option<Key>> = jobs
         .values()
         .flatten()
@@ -163,7 +158,7 @@ pub(crate) async fn update<D: Dialect>(
         .flatten()
         .filter(|job| job.status.is_finalized());
     let wanted = wanted.filter_map(|job| Some((job.job_name.clone(), job.unique_key.clone()?)));
-    let found = holders::<D>(connection, wanted.collect()).await?;
+    let found = holders::<D>(wire, wanted.collect()).await?;
     let mut holders: HashMap<Key, JobId> =
         found.into_iter().map(|(key, job)| (key, job.id)).collect();
     let mut changed: HashSet<JobId> = HashSet::new();
@@ -198,116 +193,28 @@ pub(crate) async fn update<D: Dialect>(
         .flatten()
         .filter(|job| changed.contains(&job.id));
     let (taking, others): (Vec<&Job>, Vec<&Job>) = changed.partition(takes_key);
-    write_changes::<D>(connection, &others, now).await?;
-    write_changes::<D>(connection, &taking, now).await?;
+    write_changes::<D>(wire, &others, now).await?;
+    write_changes::<D>(wire, &taking, now).await?;
     Ok(verdicts)
 }
 
-async fn write_changes<D: Dialect>(
-    connection: &mut D::Connection,
+pub(crate) async fn write_changes<D: Dialect>(
+    wire: &mut Wire<'_, D>,
     jobs: &[&Job],
     now: Timestamp,
 ) -> Result<(), Failure> {
     let rows: Vec<Vec<Value>> = jobs.iter().map(|job| row::changes(job, now)).collect();
-    for rows in pieces(&rows) {
+    for rows in D::pieces(&rows) {
         let mut statement = QueryBuilder::<D>::new("");
         D::push_update(&mut statement, &CHANGED_COLUMNS, rows);
-        D::execute(connection, statement)
-            .await
-            .map_err(Failure::of::<D>)?;
+        wire.execute(statement).await?;
     }
     Ok(())
 }
 
-/// Claims for each call in turn. Calls for the same names share their statements.
-pub(crate) async fn claim<D: Dialect>(
-    connection: &mut D::Connection,
-    calls: &[&ClaimRequest],
-    now: Timestamp,
-) -> Result<Vec<Vec<Job>>, Failure> {
-    let mut verdicts: Vec<Vec<Job>> = calls.iter().map(|_| Vec::new()).collect();
-    if calls.is_empty() {
-        return Ok(verdicts);
-    }
-    // What became due since moves into the claim index, once for each job, so that no claim ever
-    // reads past jobs whose time has not come.
-    let mut statement = QueryBuilder::<D>::new("UPDATE ");
-    statement
-        .push(D::jobs_by("jobs_waiting"))
-        .push(" SET due = 1 WHERE status = 0 AND due = 0 AND next_attempt_at <= ");
-    D::push_value(&mut statement, now.as_millis().into());
-    D::execute(connection, statement)
-        .await
-        .map_err(Failure::of::<D>)?;
-
-    let mut by_names: Vec<(&[String], Vec<usize>)> = Vec::new();
-    for (index, call) in calls.iter().enumerate() {
-        match by_names
-            .iter_mut()
-            .find(|(names, _)| *names == call.job_names)
-        {
-            Some((_, indexes)) => indexes.push(index),
-            None => by_names.push((&call.job_names, vec![index])),
-        }
-    }
-    for (names, indexes) in by_names {
-        let limit = indexes
-            .iter()
-            .map(|index| calls[*index].limit as usize)
-            .sum();
-        let mut jobs = claimable::<D>(connection, names, now, limit)
-            .await?
-            .into_iter();
-        let mut running: Vec<Job> = Vec::new();
-        for index in indexes {
-            let call = calls[index];
-            let own = jobs.by_ref().take(call.limit as usize);
-            let own: Vec<Job> = own.map(|job| claimed(&job, &call.lease, now)).collect();
-            running.extend(own.iter().cloned());
-            verdicts[index] = own;
-        }
-        write_changes::<D>(connection, &running.iter().collect::<Vec<_>>(), now).await?;
-    }
-    Ok(verdicts)
-}
-
-/// The first jobs to claim. Rows that cannot be read are passed over, and stay as they are.
-async fn claimable<D: Dialect>(
-    connection: &mut D::Connection,
-    names: &[String],
-    now: Timestamp,
-    wanted: usize,
-) -> Result<Vec<Job>, Failure> {
-    let mut unreadable = 0;
-    loop {
-        let limit = wanted + unreadable;
-        let mut jobs = Vec::new();
-        let mut skipped = 0;
-        let statements = claim_statements::<D>(names, now, limit);
-        for statement in statements {
-            D::fetch(connection, statement, |row| match row::read::<D>(row) {
-                Ok(job) => jobs.push(job),
-                Err(error) => {
-                    tracing::warn!(%error, "a pending row cannot be claimed");
-                    skipped += 1;
-                }
-            })
-            .await
-            .map_err(Failure::of::<D>)?;
-        }
-        // Each statement is in order; several of them have to be merged.
-        jobs.sort_by_key(Job::claim_order);
-        if skipped <= unreadable || jobs.len() >= wanted {
-            jobs.truncate(wanted);
-            return Ok(jobs);
-        }
-        unreadable = skipped;
-    }
-}
-
 /// Deletes what the request means and is finalized.
 pub(crate) async fn delete<D: Dialect>(
-    connection: &mut D::Connection,
+    wire: &mut Wire<'_, D>,
     request: &DeleteRequest,
 ) -> Result<Vec<JobId>, Failure> {
     let index = match request {
@@ -322,8 +229,8 @@ pub(crate) async fn delete<D: Dialect>(
     match request {
         DeleteRequest::Ids(ids) if ids.is_empty() => return Ok(Vec::new()),
         DeleteRequest::Ids(ids) => {
-            statement.push("id IN ");
-            push_set(&mut statement, row::id_values(ids));
+            statement.push("id");
+            D::push_one_of(&mut statement, row::id_values(ids));
         }
         DeleteRequest::Before {
             cutoff,
@@ -334,35 +241,31 @@ pub(crate) async fn delete<D: Dialect>(
             statement.push("last_update_time < ");
             D::push_value(&mut statement, cutoff.as_millis().into());
             if !job_names.is_empty() {
-                statement.push(" AND job_name IN ");
-                push_set(
-                    &mut statement,
-                    job_names.iter().map(|name| name.as_str().into()),
-                );
+                let names = job_names.iter().map(|name| name.as_str().into());
+                statement.push(" AND job_name");
+                D::push_one_of(&mut statement, names.collect());
             }
             if !statuses.is_empty() {
-                statement.push(" AND status IN ");
-                let statuses = statuses
-                    .iter()
-                    .map(|status| i64::from(status.as_i32()).into());
-                push_set(&mut statement, statuses);
+                let statuses = statuses.iter().map(|status| i64::from(status.as_i32()));
+                statement.push(" AND status");
+                D::push_one_of(&mut statement, statuses.map(Value::from).collect());
             }
             statement.push(format_args!(" ORDER BY last_update_time, id LIMIT {limit}"));
         }
     }
-    statement.push(D::LOCK_FREE_ROWS);
+    statement.push(match request {
+        // Whether a named job may go is known once nobody else is changing it.
+        DeleteRequest::Ids(_) => D::LOCK_ROWS,
+        DeleteRequest::Before { .. } => D::LOCK_FREE_ROWS,
+    });
     let mut ids = Vec::new();
-    D::fetch(connection, statement, |row| ids.extend(row::id::<D>(row)))
-        .await
-        .map_err(Failure::of::<D>)?;
+    wire.fetch(statement, |row| ids.extend(row::id::<D>(row))).await?;
     if ids.is_empty() {
         return Ok(ids);
     }
-    let mut statement = QueryBuilder::<D>::new("DELETE FROM jobs WHERE id IN ");
-    push_set(&mut statement, row::id_values(&ids));
-    D::execute(connection, statement)
-        .await
-        .map_err(Failure::of::<D>)?;
+    let mut statement = QueryBuilder::<D>::new("DELETE FROM jobs WHERE id");
+    D::push_one_of(&mut statement, row::id_values(&ids));
+    wire.execute(statement).await?;
     if let DeleteRequest::Ids(asked) = request {
         let found: HashSet<JobId> = ids.iter().copied().collect();
         let mut seen = HashSet::new();

@@ -23,7 +23,7 @@ use clap::Parser;
 /// supply what another forgot to ask for; only building them apart shows it.
 const FEATURES: &[(&str, &[&str])] = &[
     ("jobstore", &["memory", "sqlite"]),
-    ("jobstore-sql", &["sqlite"]),
+    ("jobstore-sql", &["postgres", "sqlite"]),
 ];
 
 /// The examples that users read first; compiling them does not show that they work.

@@ -1,0 +1,148 @@
+//! Claiming by reading the rows, locked, and writing what core makes of them.
+
+use jobstore_core::{Job, Lease, Result, Timestamp, claimed};
+use sqlx::QueryBuilder;
+
+use crate::dialect::{Dialect, Value, Wire};
+use crate::error::Failure;
+use crate::read::MAX_BRANCHES;
+use crate::row::{self, COLUMNS};
+use crate::write::write_changes;
+
+/// Claims the first due jobs, one for each lease.
+pub(crate) async fn claim<D: Dialect>(
+    wire: &mut Wire<'_, D>,
+    names: &[String],
+    leases: &[&Lease],
+    now: Timestamp,
+) -> Result<Vec<(usize, Job)>, Failure> {
+    // What became due since moves into the claim index, once for each job, so that no claim ever
+    // reads past jobs whose time has not come.
+    let mut statement = QueryBuilder::<D>::new("UPDATE ");
+    statement
+        .push(D::jobs_by("jobs_waiting"))
+        .push(" SET due = 1 WHERE status = 0 AND due = 0 AND next_attempt_at <= ");
+    D::push_value(&mut statement, now.as_millis().into());
+    wire.execute(statement).await?;
+    let jobs = claimable::<D>(wire, names, now, leases.len()).await?;
+    let jobs = jobs.iter().zip(leases);
+    let running: Vec<Job> = jobs.map(|(job, lease)| claimed(job, lease, now)).collect();
+    write_changes::<D>(wire, &running.iter().collect::<Vec<_>>(), now).await?;
+    Ok(running.into_iter().enumerate().collect())
+}
+
+/// The first jobs to claim. Rows that cannot be read are passed over, and stay as they are.
+async fn claimable<D: Dialect>(
+    wire: &mut Wire<'_, D>,
+    names: &[String],
+    now: Timestamp,
+    wanted: usize,
+) -> Result<Vec<Job>, Failure> {
+    let mut unreadable = 0;
+    loop {
+        let limit = wanted + unreadable;
+        let mut jobs = Vec::new();
+        let mut skipped = 0;
+        for statement in claim_statements::<D>(names, now, limit) {
+            wire.fetch(statement, |row| match row::read::<D>(row) {
+                Ok(job) => jobs.push(job),
+                Err(error) => {
+                    tracing::warn!(%error, "a pending row cannot be claimed");
+                    skipped += 1;
+                }
+            })
+            .await?;
+        }
+        // Each statement is in order; several of them have to be merged.
+        jobs.sort_by_key(Job::claim_order);
+        if skipped <= unreadable || jobs.len() >= wanted {
+            jobs.truncate(wanted);
+            return Ok(jobs);
+        }
+        unreadable = skipped;
+    }
+}
+
+/// The ids of the first jobs in claim order; `names` as branches, merged like a listing.
+fn claim_statements<D: Dialect>(
+    names: &[String],
+    now: Timestamp,
+    limit: usize,
+) -> Vec<QueryBuilder<D>> {
+    let mut names: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        names.push(None);
+    }
+    let order = "priority DESC, next_attempt_at, id";
+    let push_branch = |statement: &mut QueryBuilder<D>, name: Option<&str>| {
+        let index = if name.is_some() {
+            "jobs_due_by_name"
+        } else {
+            "jobs_due"
+        };
+        // Word for word the predicate of the claim indexes.
+        statement.push(D::jobs_by(index));
+        statement.push(" WHERE status = 0 AND due = 1 AND next_attempt_at <= ");
+        D::push_value(statement, Value::from(now.as_millis()));
+        if let Some(name) = name {
+            statement.push(" AND job_name = ");
+            D::push_value(statement, name.into());
+        }
+        statement.push(format_args!(" ORDER BY {order} LIMIT {limit}"));
+    };
+    let statement = |names: &[Option<&str>]| {
+        let mut statement = QueryBuilder::<D>::new("SELECT ");
+        statement.push(COLUMNS).push(" FROM ");
+        if let [name] = names {
+            push_branch(&mut statement, *name);
+        } else {
+            statement.push("(");
+            for (index, name) in names.iter().enumerate() {
+                statement.push(if index == 0 { "" } else { " UNION ALL " });
+                statement.push("SELECT * FROM (SELECT id AS place_id FROM ");
+                push_branch(&mut statement, *name);
+                statement.push(format_args!(") AS branch_{index}"));
+            }
+            statement.push(") AS page JOIN jobs ON jobs.id = page.place_id ORDER BY ");
+            statement.push(format_args!(
+                "jobs.priority DESC, jobs.next_attempt_at, jobs.id LIMIT {limit}"
+            ));
+        }
+        statement.push(D::LOCK_FREE_ROWS);
+        statement
+    };
+    names.chunks(MAX_BRANCHES).map(statement).collect()
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::sqlite::plan;
+    use sqlx::Sqlite;
+
+    #[tokio::test]
+    async fn every_claim_reads_the_index_of_due_jobs_in_order() {
+        for names in [
+            vec![],
+            vec!["a".to_owned()],
+            vec!["a".to_owned(), "b".to_owned()],
+        ] {
+            for statement in claim_statements::<Sqlite>(&names, Timestamp::from_millis(5), 9) {
+                let plan = plan(&statement).await;
+                let reads = plan.lines().filter(|step| step.contains(" jobs "));
+                let by_id = "USING INDEX sqlite_autoindex_jobs_1 (id=?)";
+                for step in reads {
+                    let by_index = step.contains("INDEX jobs_due") || step.contains(by_id);
+                    assert!(by_index, "{names:?}\n{plan}");
+                }
+                let alone = names.len() < 2;
+                assert!(
+                    !alone || !plan.contains("B-TREE"),
+                    "{names:?} is sorted\n{plan}"
+                );
+            }
+        }
+    }
+}

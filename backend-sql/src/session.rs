@@ -1,0 +1,243 @@
+//! Connections while they work, and those that wait to.
+//!
+//! sqlx asks the server for a sign of life each time a connection goes back to its pool, and again
+//! when it comes out: two round trips for a call that needs one. So a store keeps the connections
+//! of its own pool and hands them from call to call.
+
+use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jobstore_core::Result;
+use sqlx::pool::{Pool, PoolConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::error::{Failure, FailureExt as _, unavailable};
+
+/// After this long at rest a connection is asked for a sign of life before it works again, so that
+/// one which a firewall or a restart has cut off costs no call its answer.
+const RESTED: Duration = Duration::from_secs(5);
+
+/// How connections are treated.
+#[derive(Clone, Debug)]
+pub(crate) struct Habits {
+    /// Starts a transaction, with every setting that it needs and does not have yet.
+    pub begin: Cow<'static, str>,
+    /// Whether a statement that reads needs no transaction around it.
+    pub reads_alone: bool,
+    /// Whether a statement that writes needs no transaction around it.
+    pub writes_alone: bool,
+    /// Whether connections keep statements prepared.
+    pub prepares: bool,
+    /// Whether connections are kept from call to call instead of given back to their pool.
+    pub keep: bool,
+    /// How long the work of one call may take. A connection that takes longer is closed, as is one
+    /// whose caller went away. None where nothing can hang, and a connection is the store itself.
+    pub bound: Option<Duration>,
+}
+
+/// The connections of a store.
+#[derive(Debug)]
+pub(crate) struct Sessions<D: Dialect> {
+    pool: Pool<D>,
+    habits: Habits,
+    permits: Semaphore,
+    resting: Mutex<Vec<(PoolConnection<D>, Instant)>>,
+}
+
+impl<D: Dialect> Sessions<D> {
+    pub(crate) fn new(pool: Pool<D>, habits: Habits) -> Self {
+        let permits = pool.options().get_max_connections().max(1) as usize;
+        Self {
+            pool,
+            habits,
+            permits: Semaphore::new(permits),
+            resting: Mutex::default(),
+        }
+    }
+
+    /// How many may work at once.
+    pub(crate) fn size(&self) -> usize {
+        self.pool.options().get_max_connections().max(1) as usize
+    }
+
+    /// Runs work of one call, for no longer than it may take.
+    pub(crate) async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let Some(bound) = self.habits.bound else {
+            return Ok(work.await);
+        };
+        timeout(bound, work).await.map_err(|_| {
+            unavailable(format!(
+                "no answer from the server within {bound:?}; what was asked may have happened"
+            ))
+        })
+    }
+
+    /// A connection on which what only reads may begin.
+    pub(crate) async fn acquire_to_read(&self) -> Result<Session<'_, D>> {
+        let mut session = self.acquire().await?;
+        if !self.habits.reads_alone {
+            session.begin().await?;
+        }
+        Ok(session)
+    }
+
+    /// A connection, to be given back by [`Session::end`].
+    pub(crate) async fn acquire(&self) -> Result<Session<'_, D>> {
+        // Never closed, so never refused.
+        let permit = self.permits.acquire().await.ok();
+        while let Some((mut connection, since)) = self.take_rested() {
+            if since.elapsed() < RESTED || D::ping(&mut connection).await.is_ok() {
+                return Ok(self.session(connection, permit));
+            }
+            drop(connection.detach());
+        }
+        let connection = self.pool.acquire().await.map_err(D::error)?;
+        Ok(self.session(connection, permit))
+    }
+
+    fn session<'a>(
+        &'a self,
+        connection: PoolConnection<D>,
+        permit: Option<SemaphorePermit<'a>>,
+    ) -> Session<'a, D> {
+        Session {
+            connection: Some(connection),
+            owner: self,
+            begun: false,
+            _permit: permit,
+        }
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Vec<(PoolConnection<D>, Instant)>> {
+        // Nothing panics while it is held.
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_rested(&self) -> Option<(PoolConnection<D>, Instant)> {
+        self.resting().pop()
+    }
+
+    /// Whether another connection does as well as this one. That of a store in memory is the store.
+    fn is_replaceable(&self) -> bool {
+        self.habits.bound.is_some()
+    }
+
+    /// Lets go of connections that were at rest while another was found broken: most likely they
+    /// are as well.
+    fn forget_rested(&self) {
+        if !self.is_replaceable() {
+            return;
+        }
+        for (connection, _) in std::mem::take(&mut *self.resting()) {
+            drop(connection.detach());
+        }
+    }
+}
+
+/// A connection at work. Dropped before [`end`](Self::end), it is closed, because nobody knows
+/// what it was in the middle of.
+#[derive(Debug)]
+pub(crate) struct Session<'a, D: Dialect> {
+    connection: Option<PoolConnection<D>>,
+    owner: &'a Sessions<D>,
+    begun: bool,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl<D: Dialect> Session<'_, D> {
+    /// Whether one statement may write without a transaction around it.
+    pub(crate) fn writes_alone(&self) -> bool {
+        self.owner.habits.writes_alone
+    }
+
+    /// What statements go over.
+    pub(crate) fn wire(&mut self, claim_by: ClaimBy) -> Wire<'_, D> {
+        Wire {
+            prepares: self.owner.habits.prepares,
+            claim_by,
+            connection: self,
+        }
+    }
+
+    /// Begins a transaction.
+    pub(crate) async fn begin(&mut self) -> Result<()> {
+        let begin = self.owner.habits.begin.to_string();
+        match D::run(self, begin.clone()).await {
+            Err(error) if D::is_in_transaction(&error) => {
+                // In a pool of the caller's, a connection may come back with a transaction open that
+                // was dropped half way. Nobody can commit that any more.
+                let _ = D::run(self, "ROLLBACK".to_owned()).await;
+                D::run(self, begin).await.map_err(D::error)?;
+            }
+            begun => begun.map_err(D::error)?,
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+
+    /// Commits what was begun, or undoes it when the work failed, and gives the connection back.
+    pub(crate) async fn end<T>(mut self, done: Result<T, Failure>) -> Result<T, Failure> {
+        let done = match done {
+            Ok(done) if self.begun => match D::run(&mut self, "COMMIT".to_owned()).await {
+                Ok(()) => Ok(done),
+                Err(error) if D::is_conflict(&error) => Err(Failure::of::<D>(error)),
+                Err(error) => Err(Failure::Unknown(D::error(error))),
+            },
+            done => done,
+        };
+        let usable = match &done {
+            Ok(_) => true,
+            // Fails when the error ended the transaction by itself, as a full disk does.
+            Err(_) if self.begun => {
+                let undone = D::run(&mut self, "ROLLBACK".to_owned()).await;
+                undone.is_ok() || D::ping(&mut self).await.is_ok()
+            }
+            Err(_) => D::ping(&mut self).await.is_ok(),
+        };
+        match usable {
+            true => self.rest(),
+            false => self.owner.forget_rested(),
+        }
+        done
+    }
+
+    /// Gives the connection back.
+    fn rest(mut self) {
+        if let Some(connection) = self.connection.take()
+            && self.owner.habits.keep
+        {
+            self.owner.resting().push((connection, Instant::now()));
+        }
+    }
+}
+
+impl<D: Dialect> Drop for Session<'_, D> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && self.owner.is_replaceable()
+        {
+            drop(connection.detach());
+        }
+    }
+}
+
+impl<D: Dialect> Deref for Session<'_, D> {
+    type Target = D::Connection;
+
+    #[expect(clippy::expect_used, reason = "taken only by what consumes the session")]
+    fn deref(&self) -> &D::Connection {
+        self.connection.as_deref().expect("still here")
+    }
+}
+
+impl<D: Dialect> DerefMut for Session<'_, D> {
+    #[expect(clippy::expect_used, reason = "taken only by what consumes the session")]
+    fn deref_mut(&mut self) -> &mut D::Connection {
+        self.connection.as_deref_mut().expect("still here")
+    }
+}
