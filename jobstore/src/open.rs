@@ -79,6 +79,12 @@ impl Opener {
             StoreUrl::Memory => Ok(crate::memory::open(self.clock)),
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(place) => crate::sqlite::open(&place, self.clock, self.migrate).await,
+            #[cfg(feature = "postgres")]
+            StoreUrl::Postgres(url) => {
+                crate::postgres::open(&url, self.clock, self.migrate).await
+            }
+            #[cfg(feature = "mysql")]
+            StoreUrl::MySql(url) => crate::mysql::open(&url, self.clock, self.migrate).await,
             #[cfg(not(all(
                 feature = "memory",
                 feature = "sqlite",

@@ -18,8 +18,10 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite://PATH` or `sqlite::memory:`
     Sqlite(SqlitePlace),
-    /// `postgres://…` or `mysql://…`
-    Server(ServerUrl),
+    /// `postgres://USER@HOST/DATABASE` or `postgresql://…`
+    Postgres(ServerUrl),
+    /// `mysql://USER@HOST/DATABASE` or `mariadb://…`
+    MySql(ServerUrl),
 }
 
 /// Where a SQLite store is.
@@ -43,10 +45,8 @@ impl StoreUrl {
         let feature = match self {
             Self::Memory => "memory",
             Self::Sqlite(_) => "sqlite",
-            Self::Server(url) => match url.kind() {
-                ServerKind::Postgres => "postgres",
-                ServerKind::MySql => "mysql",
-            },
+            Self::Postgres(_) => "postgres",
+            Self::MySql(_) => "mysql",
         };
         Error::invalid(
             "url",
@@ -70,9 +70,9 @@ impl FromStr for StoreUrl {
             "memory" => Err(wrong("nothing may follow `memory:`")),
             "sqlite" => sqlite_place(rest).map(Self::Sqlite),
             "postgres" | "postgresql" => {
-                ServerUrl::parse(ServerKind::Postgres, rest).map(Self::Server)
+                ServerUrl::parse(ServerKind::Postgres, rest).map(Self::Postgres)
             }
-            "mysql" | "mariadb" => ServerUrl::parse(ServerKind::MySql, rest).map(Self::Server),
+            "mysql" | "mariadb" => ServerUrl::parse(ServerKind::MySql, rest).map(Self::MySql),
             "" => Err(wrong("its scheme is empty")),
             scheme if is_scheme(scheme) => Err(wrong(format!(
                 "unknown scheme `{scheme}`; known are `memory`, `sqlite`, `postgres` and `mysql`, \
@@ -92,7 +92,7 @@ impl fmt::Display for StoreUrl {
             Self::Sqlite(SqlitePlace::File(path)) => {
                 write!(f, "sqlite://{}", encoded(&path.to_string_lossy(), "%?#@"))
             }
-            Self::Server(url) => url.fmt(f),
+            Self::Postgres(url) | Self::MySql(url) => url.fmt(f),
         }
     }
 }

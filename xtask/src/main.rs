@@ -22,7 +22,7 @@ use clap::Parser;
 /// The other steps build with `--all-features`, where one feature can silently
 /// supply what another forgot to ask for; only building them apart shows it.
 const FEATURES: &[(&str, &[&str])] = &[
-    ("jobstore", &["memory", "sqlite"]),
+    ("jobstore", &["memory", "postgres", "sqlite"]),
     ("jobstore-sql", &["postgres", "sqlite"]),
 ];
 

@@ -28,6 +28,8 @@ impl ServerKind {
         match self {
             Self::Postgres => &[
                 ("application_name", &[]),
+                ("call_timeout", &[]),
+                ("claim_by", &[]),
                 ("host", &[]),
                 ("max_connections", &[]),
                 ("pooler", &[]),
@@ -38,6 +40,8 @@ impl ServerKind {
                 ("sslrootcert", &["ssl-root-cert", "ssl-ca"]),
             ],
             Self::MySql => &[
+                ("call_timeout", &[]),
+                ("claim_by", &[]),
                 ("max_connections", &[]),
                 ("socket", &[]),
                 ("ssl-ca", &["sslca"]),
@@ -48,6 +52,10 @@ impl ServerKind {
         }
     }
 }
+
+/// The options that are the store's, not the driver's.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const OURS: [&str; 5] = ["call_timeout", "claim_by", "max_connections", "pooler", "schema"];
 
 /// Where a server is, which database on it, and how to use it:
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE&…`, everything but the scheme optional.
@@ -205,13 +213,13 @@ impl ServerUrl {
             .map(|(_, value)| value.as_str())
     }
 
+}
+
+/// What the stores need.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl ServerUrl {
     /// The value of an option as something that is read from it.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub(crate) fn read<T: std::str::FromStr>(
-        &self,
-        name: &str,
-        expected: &str,
-    ) -> Result<Option<T>> {
+    pub(crate) fn read<T: std::str::FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>> {
         let read = |value: &str| {
             let not = |_| wrong(format!("its option `{name}` is not {expected}"));
             value.parse().map_err(not)
@@ -219,7 +227,35 @@ impl ServerUrl {
         self.option(name).map(read).transpose()
     }
 
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    /// How long a call may take.
+    pub(crate) fn call_timeout(&self) -> Result<Option<std::time::Duration>> {
+        let seconds: Option<u32> = self.read("call_timeout", "a number of seconds")?;
+        Ok(seconds.map(|seconds| std::time::Duration::from_secs(seconds.into())))
+    }
+
+    /// Says which file of these options cannot be read. The driver would call it a failed connection.
+    pub(crate) fn check_files(&self, options: &[&str]) -> Result<()> {
+        for name in options {
+            if let Some(path) = self.option(name)
+                && let Err(error) = std::fs::File::open(path)
+            {
+                let why = error.kind();
+                return Err(wrong(format!("its option `{name}` names a file: {why}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the URL as the driver does, which also looks where it has always looked for what is not
+    /// written: in the environment, and for PostgreSQL in the file of passwords.
+    pub(crate) fn for_driver<T: std::str::FromStr>(&self) -> Result<T> {
+        let mut url = self.clone();
+        url.options.retain(|(name, _)| !OURS.contains(name));
+        // The driver's own message may hold what it could not read.
+        let read = url.to_string().parse();
+        read.map_err(|_| wrong("the driver cannot read it"))
+    }
+
     pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
@@ -254,7 +290,7 @@ impl fmt::Display for ServerUrl {
                 (0, None) => "/?",
                 _ => "&",
             };
-            write!(f, "{before}{name}={}", encoded(value, "%?#@&"))?;
+            write!(f, "{before}{name}={}", encoded(value, "%?#@&+"))?;
         }
         Ok(())
     }
@@ -284,7 +320,7 @@ mod tests {
 
     fn server(text: &str) -> ServerUrl {
         match text.parse().expect(text) {
-            StoreUrl::Server(url) => url,
+            StoreUrl::Postgres(url) | StoreUrl::MySql(url) => url,
             other => panic!("{text} is {other:?}"),
         }
     }
