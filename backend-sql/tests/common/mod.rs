@@ -1,6 +1,8 @@
 //! What the tests against servers share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 
