@@ -28,6 +28,7 @@
 //! | `sqlite://jobs.db`, `sqlite:///var/lib/jobs.db` | `sqlite` (default) | a SQLite file |
 //! | `sqlite::memory:` | `sqlite` (default) | a SQLite database of this store handle |
 //! | `postgres://USER:PASSWORD@HOST/DATABASE` | `postgres` | a PostgreSQL database |
+//! | `mysql://USER:PASSWORD@HOST/DATABASE`, `mariadb://…` | `mysql` | a MySQL or MariaDB database |
 //! | `memory:` | `memory` | the store handle |
 //!
 //! # What it is not
@@ -38,6 +39,8 @@
 
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;

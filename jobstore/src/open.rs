@@ -80,9 +80,7 @@ impl Opener {
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(place) => crate::sqlite::open(&place, self.clock, self.migrate).await,
             #[cfg(feature = "postgres")]
-            StoreUrl::Postgres(url) => {
-                crate::postgres::open(&url, self.clock, self.migrate).await
-            }
+            StoreUrl::Postgres(url) => crate::postgres::open(&url, self.clock, self.migrate).await,
             #[cfg(feature = "mysql")]
             StoreUrl::MySql(url) => crate::mysql::open(&url, self.clock, self.migrate).await,
             #[cfg(not(all(

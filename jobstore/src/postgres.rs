@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jobstore_core::{Clock, Error, JobStore, Result};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+pub use jobstore_sql::ClaimBy;
 pub use jobstore_sql::postgres::*;
 
 use crate::url::{ServerKind, ServerUrl, wrong};

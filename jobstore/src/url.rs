@@ -172,7 +172,7 @@ fn encoded(text: &str, reserved: &str) -> String {
     encoded
 }
 
-fn wrong(reason: impl Into<String>) -> Error {
+pub(crate) fn wrong(reason: impl Into<String>) -> Error {
     Error::invalid("url", reason)
 }
 

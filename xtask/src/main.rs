@@ -22,8 +22,8 @@ use clap::Parser;
 /// The other steps build with `--all-features`, where one feature can silently
 /// supply what another forgot to ask for; only building them apart shows it.
 const FEATURES: &[(&str, &[&str])] = &[
-    ("jobstore", &["memory", "postgres", "sqlite"]),
-    ("jobstore-sql", &["postgres", "sqlite"]),
+    ("jobstore", &["memory", "mysql", "postgres", "sqlite"]),
+    ("jobstore-sql", &["mysql", "postgres", "sqlite"]),
 ];
 
 /// The examples that users read first; compiling them does not show that they work.

@@ -55,7 +55,13 @@ impl ServerKind {
 
 /// The options that are the store's, not the driver's.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-const OURS: [&str; 5] = ["call_timeout", "claim_by", "max_connections", "pooler", "schema"];
+const OURS: [&str; 5] = [
+    "call_timeout",
+    "claim_by",
+    "max_connections",
+    "pooler",
+    "schema",
+];
 
 /// Where a server is, which database on it, and how to use it:
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE&…`, everything but the scheme optional.
@@ -212,14 +218,17 @@ impl ServerUrl {
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value.as_str())
     }
-
 }
 
 /// What the stores need.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 impl ServerUrl {
     /// The value of an option as something that is read from it.
-    pub(crate) fn read<T: std::str::FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>> {
+    pub(crate) fn read<T: std::str::FromStr>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>> {
         let read = |value: &str| {
             let not = |_| wrong(format!("its option `{name}` is not {expected}"));
             value.parse().map_err(not)
