@@ -36,6 +36,7 @@ impl Dialect for Sqlite {
         WHERE type = 'table' AND name IN ('jobs', 'jobstore_migrations')";
 
     const CLOCK: &'static str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    const VERSION: &'static str = "SELECT sqlite_version()";
     // Nobody else writes while a transaction of ours does.
     const LOCK_SCHEMA: Option<&'static str> = None;
 

@@ -13,7 +13,7 @@ use crate::time::{Moment, duration, moment};
 #[derive(Debug, Parser)]
 #[command(name = "jobstore", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Where the jobs are: sqlite://PATH
+    /// Where the jobs are: sqlite://PATH, postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE
     #[arg(
         long,
         global = true,
@@ -431,8 +431,8 @@ pub(crate) struct WorkArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// Print the SQL that makes the schema, and do nothing
-    #[arg(long, conflicts_with = "down")]
+    /// Print the SQL that makes the schema, or with --down removes it, and do nothing
+    #[arg(long)]
     pub(crate) print: bool,
 
     /// Remove the schema, and every job with it

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jobstore_core::{Clock, Error, JobStore, Result};
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
+pub use jobstore_sql::About;
 pub use jobstore_sql::mysql::*;
 
 use crate::url::{ServerKind, ServerUrl, wrong};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jobstore_core::{Clock, Error, JobStore, Result};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-pub use jobstore_sql::ClaimBy;
 pub use jobstore_sql::postgres::*;
+pub use jobstore_sql::{About, ClaimBy};
 
 use crate::url::{ServerKind, ServerUrl, wrong};
 
