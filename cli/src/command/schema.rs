@@ -76,24 +76,26 @@ async fn remove(url: &StoreUrl) -> jobstore::Result<()> {
     }
 }
 
+/// Names what is under a store.
+fn under(about: About, mut fact: impl FnMut(&str, serde_json::Value)) {
+    fact("engine", about.engine.into());
+    fact("version", about.version.into());
+    fact("schema", about.schema_version.into());
+}
+
 /// Looks without touching: a store that is not there is not made.
 pub(crate) async fn info(url: &StoreUrl, output: Output) -> Result {
     let mut facts = Map::new();
-    let mut fact = |name: &str, value: serde_json::Value| facts.insert(name.to_owned(), value);
-    fact("store", url.to_string().into());
-    let about = |about: About| {
-        [
-            ("engine", about.engine.into()),
-            ("version", about.version.into()),
-            ("schema", about.schema_version.into()),
-        ]
+    let mut fact = |name: &str, value: serde_json::Value| {
+        facts.insert(name.to_owned(), value);
     };
+    fact("store", url.to_string().into());
     let any = JobFilter::default();
     let counts = match url {
         StoreUrl::Sqlite(place) => {
             let options = SqliteOptions::from(place).with_migrate(false);
             let store = options.open().await?;
-            about(store.about().await?).map(|(name, value)| fact(name, value));
+            under(store.about().await?, &mut fact);
             let settings = store.settings().await?;
             fact("journal_mode", settings.journal_mode.into());
             fact("synchronous", settings.synchronous.into());
@@ -104,7 +106,7 @@ pub(crate) async fn info(url: &StoreUrl, output: Output) -> Result {
                 .map_err(usage)?
                 .with_migrate(false);
             let store = options.open().await?;
-            about(store.about().await?).map(|(name, value)| fact(name, value));
+            under(store.about().await?, &mut fact);
             store.count_jobs(&any).await?
         }
         StoreUrl::MySql(url) => {
@@ -112,7 +114,7 @@ pub(crate) async fn info(url: &StoreUrl, output: Output) -> Result {
                 .map_err(usage)?
                 .with_migrate(false);
             let store = options.open().await?;
-            about(store.about().await?).map(|(name, value)| fact(name, value));
+            under(store.about().await?, &mut fact);
             store.count_jobs(&any).await?
         }
         _ => {
