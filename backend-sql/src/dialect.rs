@@ -318,10 +318,14 @@ where
 {
     fn push_value(statement: &mut QueryBuilder<Self>, value: Value) {
         match value {
-            Value::Int(value) => statement.push_bind(value),
-            Value::Real(value) => statement.push_bind(value),
-            Value::Text(value) => return DB::push(statement, value),
-        };
+            Value::Int(value) => {
+                statement.push_bind(value);
+            }
+            Value::Real(value) => {
+                statement.push_bind(value);
+            }
+            Value::Text(value) => DB::push(statement, value),
+        }
     }
 
     async fn execute(

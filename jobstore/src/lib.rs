@@ -29,6 +29,8 @@
 //! | `sqlite::memory:` | `sqlite` (default) | a SQLite database of this store handle |
 //! | `postgres://USER:PASSWORD@HOST/DATABASE` | `postgres` | a PostgreSQL database |
 //! | `mysql://USER:PASSWORD@HOST/DATABASE`, `mariadb://…` | `mysql` | a MySQL or MariaDB database |
+//! | `sled://jobs` | `sled` | a sled folder |
+//! | `redb://jobs.redb` | `redb` | a redb file |
 //! | `memory:` | `memory` | the store handle |
 //!
 //! # What it is not
@@ -44,6 +46,10 @@ pub mod mysql;
 mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redb")]
+pub mod redb;
+#[cfg(feature = "sled")]
+pub mod sled;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod url;

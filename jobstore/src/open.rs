@@ -83,11 +83,17 @@ impl Opener {
             StoreUrl::Postgres(url) => crate::postgres::open(&url, self.clock, self.migrate).await,
             #[cfg(feature = "mysql")]
             StoreUrl::MySql(url) => crate::mysql::open(&url, self.clock, self.migrate).await,
+            #[cfg(feature = "sled")]
+            StoreUrl::Sled(path) => crate::sled::open(&path, self.clock, self.migrate).await,
+            #[cfg(feature = "redb")]
+            StoreUrl::Redb(path) => crate::redb::open(&path, self.clock, self.migrate).await,
             #[cfg(not(all(
                 feature = "memory",
-                feature = "sqlite",
+                feature = "mysql",
                 feature = "postgres",
-                feature = "mysql"
+                feature = "redb",
+                feature = "sled",
+                feature = "sqlite"
             )))]
             url => Err(url.feature_is_off()),
         }

@@ -3,7 +3,7 @@
 mod server;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jobstore_core::{Error, Result};
@@ -22,6 +22,10 @@ pub enum StoreUrl {
     Postgres(ServerUrl),
     /// `mysql://USER@HOST/DATABASE` or `mariadb://…`
     MySql(ServerUrl),
+    /// `sled://PATH`
+    Sled(PathBuf),
+    /// `redb://PATH`
+    Redb(PathBuf),
 }
 
 /// Where a SQLite store is.
@@ -37,9 +41,11 @@ impl StoreUrl {
     /// Why this URL cannot be opened in a build without its feature.
     #[cfg(not(all(
         feature = "memory",
-        feature = "sqlite",
+        feature = "mysql",
         feature = "postgres",
-        feature = "mysql"
+        feature = "redb",
+        feature = "sled",
+        feature = "sqlite"
     )))]
     pub(crate) fn feature_is_off(&self) -> Error {
         let feature = match self {
@@ -47,6 +53,8 @@ impl StoreUrl {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
             Self::MySql(_) => "mysql",
+            Self::Sled(_) => "sled",
+            Self::Redb(_) => "redb",
         };
         Error::invalid(
             "url",
@@ -73,10 +81,12 @@ impl FromStr for StoreUrl {
                 ServerUrl::parse(ServerKind::Postgres, rest).map(Self::Postgres)
             }
             "mysql" | "mariadb" => ServerUrl::parse(ServerKind::MySql, rest).map(Self::MySql),
+            "sled" => path("sled", rest).map(Self::Sled),
+            "redb" => path("redb", rest).map(Self::Redb),
             "" => Err(wrong("its scheme is empty")),
             scheme if is_scheme(scheme) => Err(wrong(format!(
-                "unknown scheme `{scheme}`; known are `memory`, `sqlite`, `postgres` and `mysql`, \
-                 each with the feature of its name"
+                "unknown scheme `{scheme}`; known are `memory`, `sqlite`, `sled`, `redb`, `postgres` \
+                 and `mysql`, each with the feature of its name"
             ))),
             _ => Err(wrong("what stands before the first colon is no scheme")),
         }
@@ -89,9 +99,9 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Sqlite(SqlitePlace::Memory) => f.write_str("sqlite::memory:"),
-            Self::Sqlite(SqlitePlace::File(path)) => {
-                write!(f, "sqlite://{}", encoded(&path.to_string_lossy(), "%?#@"))
-            }
+            Self::Sqlite(SqlitePlace::File(path)) => write!(f, "sqlite://{}", encoded_path(path)),
+            Self::Sled(path) => write!(f, "sled://{}", encoded_path(path)),
+            Self::Redb(path) => write!(f, "redb://{}", encoded_path(path)),
             Self::Postgres(url) | Self::MySql(url) => url.fmt(f),
         }
     }
@@ -101,27 +111,37 @@ fn sqlite_place(rest: &str) -> Result<SqlitePlace> {
     if matches!(rest, ":memory:" | "//:memory:") {
         return Ok(SqlitePlace::Memory);
     }
+    path("sqlite", rest).map(SqlitePlace::File)
+}
+
+/// The path that follows the scheme of a store in files.
+fn path(scheme: &str, rest: &str) -> Result<PathBuf> {
     let Some(path) = rest.strip_prefix("//") else {
-        return Err(wrong("write sqlite://PATH or sqlite::memory:"));
+        let memory = if scheme == "sqlite" {
+            " or sqlite::memory:"
+        } else {
+            ""
+        };
+        return Err(wrong(format!("write {scheme}://PATH{memory}")));
     };
     if path.is_empty() {
-        return Err(wrong(
-            "it names no file; write for example sqlite://jobs.db",
-        ));
+        return Err(wrong(format!(
+            "it names no file; write for example {scheme}://jobs.db"
+        )));
     }
     if path.contains(['?', '#']) {
-        return Err(wrong(
-            "a SQLite URL takes no options; a ? or # in the path is written %3F or %23",
-        ));
+        return Err(wrong(format!(
+            "a {scheme} URL takes no options; a ? or # in the path is written %3F or %23"
+        )));
     }
     // Nobody means a path, and opening one would put a password into a file name and into errors.
     let first = path.split('/').next().unwrap_or_default();
     if first.contains('@') {
-        return Err(wrong(
-            "a SQLite URL names a file, not a user at a host; an @ in the path is written %40",
-        ));
+        return Err(wrong(format!(
+            "a {scheme} URL names a file, not a user at a host; an @ in the path is written %40"
+        )));
     }
-    decoded(path).map(|path| SqlitePlace::File(path.into()))
+    decoded(path).map(PathBuf::from)
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -160,6 +180,10 @@ fn decoded(text: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))
 }
 
+fn encoded_path(path: &Path) -> String {
+    encoded(&path.to_string_lossy(), "%?#@")
+}
+
 /// The text with each of these characters encoded.
 fn encoded(text: &str, reserved: &str) -> String {
     let mut encoded = String::new();
@@ -193,6 +217,8 @@ mod tests {
             ("sqlite://jobs.db", file("jobs.db")),
             ("SQLite:///var/a%3Fb%25%40é.db", file("/var/a?b%@é.db")),
             ("sqlite://dir/a@b.db", file("dir/a@b.db")),
+            ("sled://jobs%3F", StoreUrl::Sled("jobs?".into())),
+            ("redb:///var/jobs", StoreUrl::Redb("/var/jobs".into())),
         ];
         for (text, url) in forms {
             assert_eq!(text.parse::<StoreUrl>().expect(text), url);
@@ -216,7 +242,6 @@ mod tests {
             "sqlite://a%00",
             "sqlite://a%ff",
             "sqlite://user:canary@host/db",
-            "oracle://user:canary@host/db",
             "can ary:x",
         ];
         for text in wrong {

@@ -5,10 +5,27 @@ use jobstore::Opener;
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn a_sqlite_file_keeps_its_jobs_and_is_made_only_when_asked() {
+    keeps_its_jobs_and_is_made_only_when_asked("sqlite").await;
+}
+
+#[cfg(feature = "sled")]
+#[tokio::test]
+async fn a_sled_folder_keeps_its_jobs_and_is_made_only_when_asked() {
+    keeps_its_jobs_and_is_made_only_when_asked("sled").await;
+}
+
+#[cfg(feature = "redb")]
+#[tokio::test]
+async fn a_redb_file_keeps_its_jobs_and_is_made_only_when_asked() {
+    keeps_its_jobs_and_is_made_only_when_asked("redb").await;
+}
+
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+async fn keeps_its_jobs_and_is_made_only_when_asked(scheme: &str) {
     use jobstore::{JobStoreExt as _, NewJob};
 
     let directory = tempfile::tempdir().expect("a directory");
-    let url = format!("sqlite://{}/jobs.db", directory.path().display());
+    let url = format!("{scheme}://{}/jobs", directory.path().display());
     let unmade = Opener::new(&url).with_migrate(false).open().await;
     assert!(unmade.is_err());
     let store = jobstore::open(&url).await.expect("opens");

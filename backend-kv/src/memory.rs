@@ -1,0 +1,88 @@
+//! An engine in memory, for the tests of this crate.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+
+use jobstore_core::{Order, Result};
+use jobstore_group_commit::Failure;
+
+use crate::engine::{Changes, Durability, Engine, Entries, Opening, View};
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A map. Opening the same path gives the same map, so it survives being closed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(pub(crate) Arc<RwLock<Map>>);
+
+static MAPS: Mutex<BTreeMap<std::path::PathBuf, Memory>> = Mutex::new(BTreeMap::new());
+
+impl Engine for Memory {
+    const NAME: &'static str = "memory";
+
+    fn open(path: &Path, _: &Opening) -> Result<Self> {
+        let mut maps = MAPS.lock().expect("no panic");
+        Ok(maps.entry(path.to_owned()).or_default().clone())
+    }
+
+    fn view(&self) -> Result<Box<dyn View + '_>> {
+        Ok(Box::new(Locked(self.0.read().expect("no panic"))))
+    }
+
+    fn apply(&self, changes: &Changes, _: Durability) -> Result<(), Failure> {
+        let mut map = self.0.write().expect("no panic");
+        for (key, value) in changes {
+            match value {
+                Some(value) => map.insert(key.clone(), value.clone()),
+                None => map.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Locked<'a>(RwLockReadGuard<'a, Map>);
+
+impl View for Locked<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn range<'a>(&'a self, from: &[u8], to: &[u8], order: Order) -> Result<Entries<'a>> {
+        entries(&self.0, from, to, order)
+    }
+}
+
+/// A map as a view.
+pub(crate) struct MapView<'a>(&'a Map);
+
+impl<'a> MapView<'a> {
+    pub(crate) fn new(map: &'a Map) -> Self {
+        Self(map)
+    }
+}
+
+impl View for MapView<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn range<'a>(&'a self, from: &[u8], to: &[u8], order: Order) -> Result<Entries<'a>> {
+        entries(self.0, from, to, order)
+    }
+}
+
+fn entries<'a>(map: &'a Map, from: &[u8], to: &[u8], order: Order) -> Result<Entries<'a>> {
+    assert!(from < to, "the seam promises a range that is not empty");
+    let range = map.range::<[u8], _>((Included(from), Excluded(to)));
+    let range = range.map(|(key, value)| Ok((key.clone(), value.clone())));
+    Ok(match order {
+        Order::Ascending => Box::new(range),
+        Order::Descending => Box::new(range.rev()),
+    })
+}

@@ -1,0 +1,416 @@
+//! The store over any engine.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jobstore_core::{
+    ClaimRequest, Clock, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStore, NewJob,
+    PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
+};
+use jobstore_group_commit::{Answers, Engine as Committer, Failure, Group, GroupCommit};
+use tokio::task::JoinError;
+
+use crate::check::{Check, CheckReport, Difference, Repair};
+use crate::engine::{Durability, Engine, Opening};
+use crate::error::{backend, incompatible, unavailable};
+use crate::key::{self, Key};
+use crate::transaction::Transaction;
+use crate::{read, write};
+
+/// The version of the layout of keys and of what they mean.
+const FORMAT_VERSION: u32 = 1;
+/// Stands before the version, so that a map of another program is not taken for ours.
+const MAGIC: &[u8] = b"jobstore";
+/// How often what was written with [`Durability::Relaxed`] is brought to disk.
+const RELAXED_SYNC: Duration = Duration::from_millis(500);
+/// The most jobs that become due in one step.
+const MAX_PROMOTED: usize = 10_000;
+
+/// How to open a store on an engine.
+#[derive(Clone, Debug)]
+pub struct Options<E> {
+    path: PathBuf,
+    clock: Option<Arc<dyn Clock>>,
+    durability: Durability,
+    lock_timeout: Duration,
+    opening: Opening,
+    engine: PhantomData<fn() -> E>,
+}
+
+impl<E: Engine> Options<E> {
+    /// A store at this path, which is made when it does not exist.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            clock: None,
+            durability: Durability::Immediate,
+            lock_timeout: Duration::from_secs(2),
+            opening: Opening {
+                create: true,
+                cache_bytes: 64 * 1024 * 1024,
+            },
+            engine: PhantomData,
+        }
+    }
+
+    /// Reads the time from `clock` instead of the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock: Some(clock),
+            ..self
+        }
+    }
+
+    /// Sets what a returned call means after a power cut.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    /// Sets how long to wait for another process or handle to let go of the path; 2 seconds unless
+    /// set. A handle that was just dropped lets go as soon as its last call ended.
+    #[must_use]
+    pub fn with_lock_timeout(self, lock_timeout: Duration) -> Self {
+        Self {
+            lock_timeout,
+            ..self
+        }
+    }
+
+    /// Sets about how much memory the engine may use to keep what it read and wrote; 64 MiB unless
+    /// set.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, cache_bytes: usize) -> Self {
+        self.opening.cache_bytes = cache_bytes;
+        self
+    }
+
+    /// Sets whether opening makes a store where none is, which it does unless told otherwise.
+    #[must_use]
+    pub fn with_create(mut self, create: bool) -> Self {
+        self.opening.create = create;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when another process or handle has it;
+    /// [`Error::Incompatible`] when what is there is not a store of this engine, was written by a
+    /// newer version, or is not there and may not be made; [`Error::Backend`] when the engine
+    /// cannot open it, also when it panics.
+    pub async fn open(self) -> Result<KvJobStore<E>> {
+        let start = tokio::time::Instant::now();
+        let engine = loop {
+            let (path, opening) = (self.path.clone(), self.opening);
+            let opened = blocking::<E, _>(move || open(&path, &opening)).await;
+            match opened {
+                Err(Error::Unavailable { .. }) if start.elapsed() < self.lock_timeout => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                opened => break opened?,
+            }
+        };
+        let shared = Arc::new(Shared {
+            engine,
+            clock: self.clock.map_or_else(StoreClock::default, StoreClock::new),
+            durability: self.durability,
+            writing: Mutex::new(()),
+            unsynced: AtomicBool::new(false),
+        });
+        if self.durability == Durability::Relaxed {
+            tokio::spawn(sync_regularly(Arc::downgrade(&shared)));
+        }
+        Ok(KvJobStore {
+            writer: GroupCommit::spawn(Writer(Arc::clone(&shared)), 1),
+            shared,
+        })
+    }
+}
+
+/// Opens the engine and looks whether what it holds is ours.
+fn open<E: Engine>(path: &Path, opening: &Opening) -> Result<E> {
+    let engine = E::open(path, opening)?;
+    let format = Key::new(key::FORMAT).into_bytes();
+    let found = {
+        let view = engine.view()?;
+        let found = view.get(&format)?;
+        if found.is_none()
+            && view
+                .range(&[], &[u8::MAX], jobstore_core::Order::Ascending)?
+                .next()
+                .is_some()
+        {
+            return Err(incompatible(format!(
+                "what is there is {} data of another program",
+                E::NAME
+            )));
+        }
+        found
+    };
+    let ours = [MAGIC, &FORMAT_VERSION.to_be_bytes()].concat();
+    let Some(found) = found else {
+        if !opening.create {
+            return Err(incompatible("it holds no store yet"));
+        }
+        let changes = [(format, Some(ours))].into();
+        engine.apply(&changes, Durability::Immediate)?;
+        return Ok(engine);
+    };
+    let version = found
+        .strip_prefix(MAGIC)
+        .and_then(|version| version.try_into().ok());
+    match version.map(u32::from_be_bytes) {
+        Some(FORMAT_VERSION) => Ok(engine),
+        Some(version) => Err(incompatible(format!(
+            "its format has version {version}, this program knows {FORMAT_VERSION}"
+        ))),
+        None => Err(incompatible(format!(
+            "what is there is {} data of another program",
+            E::NAME
+        ))),
+    }
+}
+
+/// Runs what may block where it may. A panic of the engine becomes an error.
+async fn blocking<E: Engine, T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(ended::<E>(error)),
+    }
+}
+
+fn ended<E: Engine>(error: JoinError) -> Error {
+    match error.try_into_panic() {
+        // A panic's message may quote what it was about.
+        Ok(_) => backend(format!(
+            "{} panicked; its message is on standard error",
+            E::NAME
+        )),
+        Err(_) => unavailable("the runtime is shutting down"),
+    }
+}
+
+/// What the handles of a store share.
+struct Shared<E: Engine> {
+    engine: E,
+    clock: StoreClock,
+    durability: Durability,
+    /// Held by whoever reads in order to write.
+    writing: Mutex<()>,
+    /// Whether something was applied that is not on disk for certain.
+    unsynced: AtomicBool,
+}
+
+impl<E: Engine> Shared<E> {
+    fn commit(&self, group: &Group) -> Result<Answers, Failure> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken while nobody else writes, so that times follow the order of commits.
+        let now = self.clock.now();
+        if !group.claims().is_empty() {
+            self.promote(now)?;
+        }
+        let mut transaction = Transaction::new(self.engine.view()?);
+        let answers = write::run(&mut transaction, group, now)?;
+        self.apply(transaction)?;
+        Ok(answers)
+    }
+
+    /// Moves what became due to where claims find it. That changes nothing that anybody sees, so
+    /// it can be done in steps of its own, in bounded memory.
+    fn promote(&self, now: Timestamp) -> Result<(), Failure> {
+        loop {
+            let mut transaction = Transaction::new(self.engine.view()?);
+            let moved = write::promote(&mut transaction, now, MAX_PROMOTED)?;
+            let changes = transaction.into_changes();
+            let progress = !changes.is_empty();
+            if progress {
+                // On disk with the next step at the latest.
+                self.engine.apply(&changes, Durability::Relaxed)?;
+                self.unsynced.store(true, Ordering::Release);
+            }
+            if moved < MAX_PROMOTED || !progress {
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply(&self, transaction: Transaction<'_>) -> Result<(), Failure> {
+        let changes = transaction.into_changes();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if self.durability == Durability::Relaxed {
+            self.unsynced.store(true, Ordering::Release);
+        }
+        self.engine.apply(&changes, self.durability)
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.unsynced.swap(false, Ordering::AcqRel) {
+            self.engine.sync()?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, repair: Repair, each: &mut dyn FnMut(&Difference)) -> Result<CheckReport> {
+        let mut check = Check::new();
+        while !check.is_done() {
+            let repairing = (repair == Repair::Indexes)
+                .then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut transaction = Transaction::new(self.engine.view()?);
+            check.round(&mut transaction, each)?;
+            if repairing.is_some() {
+                self.apply(transaction)?;
+            }
+        }
+        if repair == Repair::No {
+            check.report.repaired = 0;
+        }
+        Ok(check.report)
+    }
+}
+
+impl<E: Engine> Drop for Shared<E> {
+    fn drop(&mut self) {
+        if let Err(error) = self.sync() {
+            tracing::error!(%error, "the last changes may not be on disk");
+        }
+    }
+}
+
+/// Syncs until the store is gone.
+async fn sync_regularly<E: Engine>(shared: Weak<Shared<E>>) {
+    loop {
+        tokio::time::sleep(RELAXED_SYNC).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        if let Err(error) = blocking::<E, _>(move || shared.sync()).await {
+            tracing::error!(%error, "what was written is not on disk");
+        }
+    }
+}
+
+/// What the writing task writes with.
+struct Writer<E: Engine>(Arc<Shared<E>>);
+
+impl<E: Engine> Committer for Writer<E> {
+    async fn commit(&self, group: &Arc<Group>) -> Result<Answers, Failure> {
+        let (shared, group) = (Arc::clone(&self.0), Arc::clone(group));
+        match tokio::task::spawn_blocking(move || shared.commit(&group)).await {
+            Ok(done) => done,
+            Err(error) => Err(Failure::Unknown(ended::<E>(error))),
+        }
+    }
+}
+
+/// A job store on an ordered key-value engine. Clones share everything.
+pub struct KvJobStore<E: Engine> {
+    shared: Arc<Shared<E>>,
+    writer: GroupCommit,
+}
+
+impl<E: Engine> KvJobStore<E> {
+    /// Checks that the indexes say what the jobs say, and tells each difference, in bounded memory.
+    ///
+    /// The store may be in use meanwhile: every difference told was there.
+    ///
+    /// # Errors
+    ///
+    /// What the engine brings about.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the check goes on to its end on its own thread.
+    pub async fn check(
+        &self,
+        repair: Repair,
+        mut each: impl FnMut(&Difference) + Send + 'static,
+    ) -> Result<CheckReport> {
+        self.run(move |shared| shared.check(repair, &mut each))
+            .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared<E>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        blocking::<E, _>(move || work(&shared)).await
+    }
+}
+
+impl<E: Engine> Clone for KvJobStore<E> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            writer: self.writer.clone(),
+        }
+    }
+}
+
+impl<E: Engine> fmt::Debug for KvJobStore<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvJobStore")
+            .field("engine", &self.shared.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<E: Engine> JobStore for KvJobStore<E> {
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    async fn create_jobs(&self, jobs: Vec<NewJob>) -> Result<Vec<Creation>> {
+        validate::new_jobs(&jobs)?;
+        self.writer.create(jobs).await
+    }
+
+    async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
+        validate::ids(ids)?;
+        let ids = ids.to_vec();
+        self.run(move |shared| read::get(&shared.engine, &ids))
+            .await
+    }
+
+    async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<PagedList<Job>> {
+        page.start(&filter.compile()?)?;
+        let (filter, page) = (filter.clone(), page.clone());
+        self.run(move |shared| read::list(&shared.engine, &filter, &page))
+            .await
+    }
+
+    async fn count_jobs(&self, filter: &JobFilter) -> Result<StatusCounts> {
+        filter.compile()?;
+        let filter = filter.clone();
+        self.run(move |shared| read::count(&shared.engine, &filter))
+            .await
+    }
+
+    async fn claim_jobs(&self, request: &ClaimRequest) -> Result<Vec<Job>> {
+        validate::claim(request)?;
+        self.writer.claim(request.clone()).await
+    }
+
+    async fn update_jobs(&self, updates: Vec<Update>) -> Result<Vec<Result<Job>>> {
+        validate::updates(&updates)?;
+        self.writer.update(updates).await
+    }
+
+    async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
+        request.validate()?;
+        self.writer.delete(request.clone()).await
+    }
+}

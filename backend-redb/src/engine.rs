@@ -1,0 +1,158 @@
+//! redb as an ordered map with atomic steps.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use jobstore_core::{Error, Order, Result};
+use jobstore_kv::error::{backend, incompatible, unavailable};
+use jobstore_kv::{Changes, Durability, Engine, Entries, Failure, Opening, View};
+use redb::{
+    Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, StorageError, TableDefinition,
+    TableError, TableHandle as _,
+};
+
+const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("jobstore");
+
+/// redb, opened. All keys are in one table.
+pub struct Redb(Database);
+
+impl Engine for Redb {
+    const NAME: &'static str = "redb";
+
+    fn open(path: &Path, opening: &Opening) -> Result<Self> {
+        let exists = path.exists();
+        let mut builder = Database::builder();
+        builder.set_cache_size(opening.cache_bytes);
+        let opened = match opening.create {
+            true => builder.create(path),
+            false if !exists => return Err(incompatible("no redb store is there")),
+            false => builder.open(path),
+        };
+        let database = opened.map_err(open_error)?;
+        let redb = Self(database);
+        redb.check_tables()?;
+        if !exists {
+            sync_parent(path).map_err(|e| backend(format!("redb: {e}")))?;
+        }
+        Ok(redb)
+    }
+
+    fn view(&self) -> Result<Box<dyn View + '_>> {
+        let transaction = self.0.begin_read().map_err(|e| error(e.into()))?;
+        match transaction.open_table(TABLE) {
+            Ok(table) => Ok(Box::new(RedbView(Some(table)))),
+            Err(TableError::TableDoesNotExist(_)) => Ok(Box::new(RedbView(None))),
+            Err(e) => Err(error(e.into())),
+        }
+    }
+
+    fn apply(&self, changes: &Changes, durability: Durability) -> Result<(), Failure> {
+        let write = || -> Result<redb::WriteTransaction, redb::Error> {
+            let mut transaction = self.0.begin_write()?;
+            transaction.set_durability(match durability {
+                Durability::Immediate => redb::Durability::Immediate,
+                Durability::Relaxed => redb::Durability::None,
+            })?;
+            let mut table = transaction.open_table(TABLE)?;
+            for (key, value) in changes {
+                match value {
+                    Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+                    None => drop(table.remove(key.as_slice())?),
+                }
+            }
+            drop(table);
+            Ok(transaction)
+        };
+        let transaction = write().map_err(error)?;
+        let committed = transaction.commit();
+        committed.map_err(|e| Failure::Unknown(error(e.into())))
+    }
+
+    fn sync(&self) -> Result<()> {
+        // A commit that is on disk takes those before it along.
+        let transaction = self.0.begin_write().map_err(|e| error(e.into()))?;
+        transaction.commit().map_err(|e| error(e.into()))
+    }
+}
+
+impl Redb {
+    /// Refuses a file that has tables of another program.
+    fn check_tables(&self) -> Result<()> {
+        let transaction = self.0.begin_read().map_err(|e| error(e.into()))?;
+        let mut tables = transaction.list_tables().map_err(|e| error(e.into()))?;
+        let multimaps = transaction.list_multimap_tables();
+        let multimaps = multimaps.map_err(|e| error(e.into()))?.count();
+        match multimaps == 0 && tables.all(|table| table.name() == TABLE.name()) {
+            true => Ok(()),
+            false => Err(incompatible(
+                "what is there is redb data of another program",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Redb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redb").finish_non_exhaustive()
+    }
+}
+
+/// The table as of one transaction; none before the first.
+struct RedbView(Option<ReadOnlyTable<&'static [u8], &'static [u8]>>);
+
+impl View for RedbView {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(table) = &self.0 else {
+            return Ok(None);
+        };
+        let value = redb::ReadableTable::get(table, key).map_err(|e| error(e.into()))?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
+    fn range<'a>(&'a self, from: &[u8], to: &[u8], order: Order) -> Result<Entries<'a>> {
+        let Some(table) = &self.0 else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        let entries = table.range(from..to).map_err(|e| error(e.into()))?;
+        let pair = |entry: Result<_, StorageError>| {
+            let (key, value): (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>) =
+                entry.map_err(|e| error(e.into()))?;
+            Ok((key.value().to_vec(), value.value().to_vec()))
+        };
+        Ok(match order {
+            Order::Ascending => Box::new(entries.map(pair)),
+            Order::Descending => Box::new(entries.rev().map(pair)),
+        })
+    }
+}
+
+/// Brings the name of a new file to disk.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn open_error(error: DatabaseError) -> Error {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => {
+            unavailable("the file is in use by another process, or by another handle of this one")
+        }
+        DatabaseError::UpgradeRequired(version) => incompatible(format!(
+            "redb's file format {version} is older than this redb reads"
+        )),
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == io::ErrorKind::InvalidData =>
+        {
+            incompatible("the file is not redb's")
+        }
+        error => backend(format!("redb: {error}")),
+    }
+}
+
+fn error(error: redb::Error) -> Error {
+    backend(format!("redb: {error}"))
+}
