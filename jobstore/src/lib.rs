@@ -37,6 +37,7 @@
 //! yours. The `jobstore` command runs programs as jobs.
 #![forbid(unsafe_code)]
 
+mod check;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod open;
@@ -50,6 +51,7 @@ mod url;
 
 pub use jobstore_core::*;
 
+pub use crate::check::{CheckReport, Problem, Repair, check};
 pub use crate::open::{Opener, open};
 pub use crate::url::{SqlitePlace, StoreUrl};
 
