@@ -11,6 +11,7 @@ use sqlx::{
 };
 
 use crate::error::{Failure, FailureExt as _};
+use crate::row::COLUMNS;
 
 /// The differences of one engine, each with its reason in the engine's file.
 pub trait Dialect: Driver {
@@ -37,13 +38,22 @@ pub trait Dialect: Driver {
     /// does not.
     const LOCK_SCHEMA: Option<&'static str>;
 
+    /// Lets others change the schema again, where the end of the transaction alone does not.
+    const UNLOCK_SCHEMA: Option<&'static str> = None;
+
+    /// The end of a finalized job, to be compared, and the order in which they ended: word for word
+    /// as in the index of ended jobs.
+    const ENDED_AT: &'static str = "status > 1 AND last_update_time";
+    /// See [`ENDED_AT`](Self::ENDED_AT).
+    const ENDED_ORDER: &'static str = "last_update_time, id";
+
     /// The table of jobs, to be read through this index. Engines whose planner finds it by itself
     /// name the table alone.
     fn jobs_by(index: &str) -> String;
 
     /// Splits rows into pieces that one statement can hold.
     fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
-        pieces(rows)
+        pieces(rows, LENGTHS[0])
     }
 
     /// Writes `INSERT INTO jobs (…) VALUES …` for many rows at once.
@@ -61,6 +71,32 @@ pub trait Dialect: Driver {
         statement.push("VALUES ");
         push_rows(statement, rows);
     }
+
+    /// Writes a query of the jobs that hold these pairs of a name and a unique key.
+    fn push_holders(statement: &mut Statement<Self>, keys: &[Vec<Value>]) {
+        statement.push("WITH wanted (name, key) AS (");
+        Self::push_wanted(statement, keys);
+        statement.push(format_args!(
+            // Word for word the predicate of the index of unique keys.
+            ") SELECT {COLUMNS} FROM wanted JOIN {} \
+             ON jobs.job_name = wanted.name AND jobs.unique_key = wanted.key \
+             WHERE jobs.unique_key IS NOT NULL AND jobs.status < 2",
+            Self::jobs_by("jobs_unique_key")
+        ));
+    }
+
+    /// Writes the condition that a row comes after this place in the order of listing; `after` is
+    /// how both its parts compare.
+    fn push_after(statement: &mut Statement<Self>, after: &str, time: i64, id: &str) {
+        statement.push(format_args!("(creation_time, id) {after} ("));
+        Self::push_value(statement, time.into());
+        statement.push(", ");
+        Self::push_value(statement, id.into());
+        statement.push(")");
+    }
+
+    /// Starts a statement that deletes jobs by their ids.
+    const DELETE: &'static str = "DELETE FROM jobs";
 
     /// Writes the condition that what stands before it is one of these values.
     fn push_one_of(statement: &mut Statement<Self>, values: Vec<Value>) {
@@ -114,6 +150,8 @@ pub struct Wire<'a, D: Driver> {
     pub prepares: bool,
     /// How claims keep out of each other's way.
     pub claim_by: ClaimBy,
+    /// The longest statement that the engine takes, in bytes.
+    pub packet: usize,
 }
 
 impl<D: Dialect> Wire<'_, D> {
@@ -140,7 +178,7 @@ impl<D: Dialect> Wire<'_, D> {
 }
 
 /// A value of one of the types that our columns have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// An integer.
     Int(Option<i64>),
@@ -237,24 +275,54 @@ pub trait Driver: Database {
     fn text(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>>;
 }
 
+/// How an engine takes and gives text.
+pub trait TextForm: Database {
+    /// Writes a placeholder for the text.
+    fn push(statement: &mut QueryBuilder<Self>, text: Option<String>);
+
+    /// The text in a column.
+    fn get(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>>;
+}
+
+/// Text as the engine's own type.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+macro_rules! text_as_text {
+    ($database:ty) => {
+        impl crate::dialect::TextForm for $database {
+            fn push(statement: &mut sqlx::QueryBuilder<Self>, text: Option<String>) {
+                statement.push_bind(text);
+            }
+
+            fn get(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>> {
+                sqlx::Row::try_get(row, column)
+            }
+        }
+    };
+}
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use text_as_text;
+
 impl<DB> Driver for DB
 where
-    DB: Database + HasStatementCache,
+    DB: TextForm + HasStatementCache,
     DB::Connection: Debug,
     DB::Row: Row<Database = DB>,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     Option<i64>: for<'q> Encode<'q, DB> + Type<DB> + for<'r> Decode<'r, DB>,
     Option<f64>: for<'q> Encode<'q, DB> + Type<DB> + for<'r> Decode<'r, DB>,
-    Option<String>: for<'q> Encode<'q, DB> + Type<DB> + for<'r> Decode<'r, DB>,
     usize: ColumnIndex<DB::Row>,
 {
     fn push_value(statement: &mut QueryBuilder<Self>, value: Value) {
         match value {
-            Value::Int(value) => statement.push_bind(value),
-            Value::Real(value) => statement.push_bind(value),
-            Value::Text(value) => statement.push_bind(value),
-        };
+            Value::Int(value) => {
+                statement.push_bind(value);
+            }
+            Value::Real(value) => {
+                statement.push_bind(value);
+            }
+            Value::Text(value) => DB::push(statement, value),
+        }
     }
 
     async fn execute(
@@ -302,7 +370,7 @@ where
     }
 
     fn text(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>> {
-        row.try_get(column)
+        DB::get(row, column)
     }
 }
 
@@ -310,10 +378,11 @@ where
 /// exists in these lengths only, so that each connection's cache of prepared statements holds all.
 const LENGTHS: [usize; 6] = [1000, 256, 64, 16, 4, 1];
 
-/// Splits rows into as few pieces as statements of these lengths allow.
-pub(crate) fn pieces<T: Sync>(mut rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
+/// Splits rows into as few pieces, of at most so many rows, as statements of these lengths allow.
+pub(crate) fn pieces<T: Sync>(mut rows: &[T], most: usize) -> impl Iterator<Item = &[T]> + Send {
     std::iter::from_fn(move || {
-        let length = LENGTHS.into_iter().find(|length| *length <= rows.len())?;
+        let most = most.min(rows.len());
+        let length = LENGTHS.into_iter().find(|length| *length <= most)?;
         let (piece, rest) = rows.split_at(length);
         rows = rest;
         Some(piece)

@@ -16,6 +16,8 @@
 //! write return [`Error::Unavailable`](jobstore_core::Error::Unavailable).
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "mysql")]
+pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
@@ -25,21 +27,23 @@ pub mod sqlite;
 macro_rules! shared {
     ($($module:ident)+) => {
         $(
-            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
             mod $module;
         )+
     };
 }
 
 shared!(claim dialect error migrate read row session store write writer);
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod clock;
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use dialect::ClaimBy;
+#[cfg(feature = "mysql")]
+pub use mysql::{MySqlJobStore, MySqlOptions};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresJobStore, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteJobStore, SqliteOptions};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use store::SqlJobStore;

@@ -3,6 +3,8 @@
 //! The versions applied stand in a table of our own, `jobstore_migrations`, so that several
 //! libraries can live in one database.
 
+use std::time::Duration;
+
 use jobstore_core::{Clock as _, Result, SystemClock};
 use sqlx::QueryBuilder;
 
@@ -60,12 +62,29 @@ async fn transaction<D: Dialect>(
     prepare: Option<&str>,
     up: bool,
 ) -> Result<()> {
-    let mut session = sessions.acquire().await?;
-    session.begin().await?;
-    let done = steps::<D>(&mut session.wire(ClaimBy::default()), prepare, up).await;
-    Ok(session.end(done).await?)
+    let mut tries = 0;
+    loop {
+        let mut session = sessions.acquire().await?;
+        session.begin().await?;
+        let mut wire = session.wire(ClaimBy::default());
+        let mut done = steps::<D>(&mut wire, prepare, up).await;
+        if let Some(unlock) = D::UNLOCK_SCHEMA {
+            let unlocked = wire.run(unlock).await;
+            done = done.and(unlocked);
+        }
+        match session.end(done).await {
+            // Another process did the same; what is left to do is seen the next time.
+            Err(Failure::Conflict(_)) if tries < 10 => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
+/// Where each change of the schema commits by itself, this may have ended anywhere before: what
+/// is recorded was done wholly, and what was done without being recorded can be done again.
 async fn steps<D: Dialect>(
     wire: &mut Wire<'_, D>,
     prepare: Option<&str>,
@@ -76,24 +95,26 @@ async fn steps<D: Dialect>(
     }
     let found = version::<D>(wire).await?;
     wire.run(MIGRATIONS_TABLE).await?;
+    let push_version = |sql: &str, step: &Migration| {
+        let mut statement = QueryBuilder::<D>::new(sql);
+        D::push_value(&mut statement, step.version.into());
+        statement
+    };
     if up {
         for step in D::migrations().iter().filter(|step| step.version > found) {
             wire.run(step.up).await?;
-            let mut statement = QueryBuilder::<D>::new(
-                "INSERT INTO jobstore_migrations (version, applied_at) VALUES (",
-            );
-            D::push_value(&mut statement, step.version.into());
+            let insert = "INSERT INTO jobstore_migrations (version, applied_at) VALUES (";
+            let mut statement = push_version(insert, step);
             statement.push(", ");
             D::push_value(&mut statement, SystemClock.now().as_millis().into());
             statement.push(")");
             wire.execute(statement).await?;
         }
     } else {
-        for step in D::migrations()
-            .iter()
-            .rev()
-            .filter(|step| step.version <= found)
-        {
+        let steps = D::migrations().iter().rev();
+        for step in steps.filter(|step| step.version <= found) {
+            let delete = "DELETE FROM jobstore_migrations WHERE version = ";
+            wire.execute(push_version(delete, step)).await?;
             wire.run(step.down).await?;
         }
         wire.run("DROP TABLE jobstore_migrations").await?;
@@ -125,7 +146,7 @@ pub(crate) fn script_down<D: Dialect>() -> String {
 
 /// Refuses a server on which a row that one transaction has locked is not passed over by the next:
 /// there, several workers would be given the same jobs.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) async fn probe_skip_locked<D: Dialect>(sessions: &Sessions<D>) -> Result<()> {
     let probing = sessions.bounded(async {
         let (mut holder, mut other) = (sessions.acquire().await?, sessions.acquire().await?);
@@ -145,7 +166,7 @@ pub(crate) async fn probe_skip_locked<D: Dialect>(sessions: &Sessions<D>) -> Res
 }
 
 /// Whether a row could be locked.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 async fn locked<D: Dialect>(wire: &mut Wire<'_, D>, lock: &str) -> Result<bool, Failure> {
     let mut statement = QueryBuilder::<D>::new(
         "SELECT version FROM jobstore_migrations ORDER BY version LIMIT 1",

@@ -38,6 +38,8 @@ use crate::store::SqlJobStore;
 /// A job store in a PostgreSQL database.
 pub type PostgresJobStore = SqlJobStore<Postgres>;
 
+crate::dialect::text_as_text!(Postgres);
+
 impl Dialect for Postgres {
     // Several transactions commit at once, and share what the server writes to disk.
     const WRITERS: usize = 4;

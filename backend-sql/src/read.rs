@@ -39,7 +39,8 @@ pub(crate) async fn by_id<D: Dialect>(
     let mut jobs = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(1000) {
         let mut statement = QueryBuilder::<D>::new("SELECT ");
-        statement.push(COLUMNS).push(" FROM jobs WHERE id");
+        let table = D::jobs_by(D::PRIMARY_KEY);
+        statement.push(format_args!("{COLUMNS} FROM {table} WHERE id"));
         D::push_one_of(&mut statement, row::id_values(ids));
         statement.push(lock);
         let each =
@@ -214,11 +215,8 @@ fn page_statement<D: Dialect>(
     let push_branch = |statement: &mut QueryBuilder<D>, branch: &Branch<'_>| {
         push_branch_conditions(statement, filter, branch, start.map(|_| order));
         if let Some(start) = start {
-            statement.push(format_args!(" AND (creation_time, id) {after} ("));
-            D::push_value(statement, start.time.into());
-            statement.push(", ");
-            D::push_value(statement, start.id.as_str().into());
-            statement.push(")");
+            statement.push(" AND ");
+            D::push_after(statement, after, start.time, &start.id);
         }
         statement.push(format_args!(
             " ORDER BY creation_time{direction}, id{direction} LIMIT {limit}"

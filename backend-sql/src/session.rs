@@ -32,6 +32,8 @@ pub(crate) struct Habits {
     pub writes_alone: bool,
     /// Whether connections keep statements prepared.
     pub prepares: bool,
+    /// The longest statement that the engine takes, in bytes.
+    pub packet: usize,
     /// Whether connections are kept from call to call instead of given back to their pool.
     pub keep: bool,
     /// How long the work of one call may take. A connection that takes longer is closed, as is one
@@ -57,6 +59,11 @@ impl<D: Dialect> Sessions<D> {
             permits: Semaphore::new(permits),
             resting: Mutex::default(),
         }
+    }
+
+    /// The longest statement that the engine takes, in bytes.
+    pub(crate) fn packet(&self) -> usize {
+        self.habits.packet
     }
 
     /// How many may work at once.
@@ -158,6 +165,7 @@ impl<D: Dialect> Session<'_, D> {
     pub(crate) fn wire(&mut self, claim_by: ClaimBy) -> Wire<'_, D> {
         Wire {
             prepares: self.owner.habits.prepares,
+            packet: self.owner.habits.packet,
             claim_by,
             connection: self,
         }

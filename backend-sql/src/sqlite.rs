@@ -22,6 +22,8 @@ use crate::store::SqlJobStore;
 /// A job store in a SQLite file.
 pub type SqliteJobStore = SqlJobStore<Sqlite>;
 
+crate::dialect::text_as_text!(Sqlite);
+
 impl Dialect for Sqlite {
     // SQLite has one writer; more tasks would only wait for each other.
     const WRITERS: usize = 1;
@@ -256,6 +258,7 @@ impl SqliteOptions {
             // So that times follow the order of commits, also among processes.
             writes_alone: false,
             prepares: true,
+            packet: usize::MAX,
             keep: !matches!(self.source, Source::Pool(_)),
             // The busy timeout bounds a call, and a disk that hangs cannot be closed.
             bound: None,

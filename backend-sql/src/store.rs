@@ -68,6 +68,7 @@ impl<D: Dialect> SqlJobStore<D> {
             // Whether the caller's connection may is not known.
             prepares: false,
             claim_by: self.claim_by,
+            packet: self.readers.packet(),
         };
         let mut verdicts = write::create::<D>(&mut wire, &[&jobs], self.clock.now()).await?;
         verdicts.pop().unwrap_or_else(|| Ok(Vec::new()))

@@ -14,7 +14,7 @@ use sqlx::QueryBuilder;
 use crate::dialect::{Dialect, Value, Wire};
 use crate::error::Failure;
 use crate::read::by_id;
-use crate::row::{self, CHANGED_COLUMNS, COLUMNS, INSERT_COLUMNS};
+use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS};
 
 type Key = (String, String);
 
@@ -82,7 +82,8 @@ async fn existing<D: Dialect>(
 ) -> Result<HashSet<JobId>, Failure> {
     let mut found = HashSet::new();
     for ids in ids.chunks(1000) {
-        let mut statement = QueryBuilder::<D>::new("SELECT id FROM jobs WHERE id");
+        let mut statement = QueryBuilder::<D>::new("SELECT id FROM ");
+        statement.push(D::jobs_by(D::PRIMARY_KEY)).push(" WHERE id");
         D::push_one_of(&mut statement, row::id_values(ids));
         let each = |row: &D::Row| found.extend(row::id::<D>(row));
         wire.fetch(statement, each).await?;
@@ -107,17 +108,8 @@ async fn holders<D: Dialect>(
         .map(|(name, key)| vec![name.into(), key.into()]);
     let keys: Vec<Vec<Value>> = keys.collect();
     for keys in D::pieces(&keys) {
-        let mut statement = QueryBuilder::<D>::new("WITH wanted (name, key) AS (");
-        D::push_wanted(&mut statement, keys);
-        statement
-            .push(") SELECT ")
-            .push(COLUMNS)
-            .push(" FROM wanted JOIN ");
-        // Word for word the predicate of the index of unique keys.
-        statement.push(D::jobs_by("jobs_unique_key")).push(
-            " ON jobs.job_name = wanted.name AND jobs.unique_key = wanted.key \
-             WHERE jobs.unique_key IS NOT NULL AND jobs.status < 2",
-        );
+        let mut statement = QueryBuilder::<D>::new("");
+        D::push_holders(&mut statement, keys);
         let mut unreadable = None;
         wire.fetch(statement, |row| match row::read::<D>(row) {
             Ok(job) => holders.extend(owned(job.held_unique_key()).map(|key| (key, job))),
@@ -222,14 +214,11 @@ pub(crate) async fn delete<D: Dialect>(
         DeleteRequest::Before { .. } => "jobs_ended",
     };
     let mut statement = QueryBuilder::<D>::new("SELECT id FROM ");
-    // Word for word the predicate of the index of ended jobs.
-    statement
-        .push(D::jobs_by(index))
-        .push(" WHERE status > 1 AND ");
+    statement.push(D::jobs_by(index)).push(" WHERE ");
     match request {
         DeleteRequest::Ids(ids) if ids.is_empty() => return Ok(Vec::new()),
         DeleteRequest::Ids(ids) => {
-            statement.push("id");
+            statement.push("status > 1 AND id");
             D::push_one_of(&mut statement, row::id_values(ids));
         }
         DeleteRequest::Before {
@@ -238,7 +227,7 @@ pub(crate) async fn delete<D: Dialect>(
             statuses,
             limit,
         } => {
-            statement.push("last_update_time < ");
+            statement.push(D::ENDED_AT).push(" < ");
             D::push_value(&mut statement, cutoff.as_millis().into());
             if !job_names.is_empty() {
                 let names = job_names.iter().map(|name| name.as_str().into());
@@ -250,7 +239,7 @@ pub(crate) async fn delete<D: Dialect>(
                 statement.push(" AND status");
                 D::push_one_of(&mut statement, statuses.map(Value::from).collect());
             }
-            statement.push(format_args!(" ORDER BY last_update_time, id LIMIT {limit}"));
+            statement.push(format_args!(" ORDER BY {} LIMIT {limit}", D::ENDED_ORDER));
         }
     }
     statement.push(match request {
@@ -263,7 +252,8 @@ pub(crate) async fn delete<D: Dialect>(
     if ids.is_empty() {
         return Ok(ids);
     }
-    let mut statement = QueryBuilder::<D>::new("DELETE FROM jobs WHERE id");
+    let mut statement = QueryBuilder::<D>::new(D::DELETE);
+    statement.push(" WHERE id");
     D::push_one_of(&mut statement, row::id_values(&ids));
     wire.execute(statement).await?;
     if let DeleteRequest::Ids(asked) = request {

@@ -100,6 +100,7 @@ impl Kind {
 pub struct Setup {
     kind: Kind,
     settings: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
     certificate: Option<(String, String)>,
     parent: PathBuf,
 }
@@ -109,6 +110,13 @@ impl Setup {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a variable of the server's environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -194,6 +202,7 @@ impl Server {
         Setup {
             kind,
             settings: Vec::new(),
+            variables: Vec::new(),
             certificate: None,
             parent: std::env::temp_dir(),
         }
@@ -304,6 +313,8 @@ impl Server {
             .append(true)
             .open(self.directory().join("log"))?;
         let mut command = self.user.command(&self.program, self.directory());
+        let variables = self.setup.variables.iter();
+        command.envs(variables.map(|(name, value)| (name, value)));
         command.stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }

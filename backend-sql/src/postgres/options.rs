@@ -179,6 +179,7 @@ impl PostgresOptions {
             reads_alone: !unsettled,
             writes_alone: !unsettled,
             prepares: !self.transaction_pooler,
+            packet: usize::MAX,
             keep: matches!(self.source, Source::Connect(_)),
             bound: Some(self.call_timeout),
         };

@@ -1,8 +1,12 @@
 //! What the tests against servers share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod load;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
