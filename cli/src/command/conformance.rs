@@ -16,7 +16,9 @@ use crate::output::Output;
 /// Never touches the store at the URL: a file gets neighbors in a directory that is removed again.
 pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -> Result {
     let scratch = match url {
-        StoreUrl::Sqlite(SqlitePlace::File(path)) => Some(scratch_beside(path)?),
+        StoreUrl::Sqlite(SqlitePlace::File(path)) | StoreUrl::Sled(path) | StoreUrl::Redb(path) => {
+            Some(scratch_beside(path)?)
+        }
         _ => None,
     };
     let kind = Kind {
@@ -77,7 +79,8 @@ impl Harness for Kind {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durable: self.scratch.is_some(),
-            shared: true,
+            // These let one handle have the store.
+            shared: !matches!(self.url, StoreUrl::Sled(_) | StoreUrl::Redb(_)),
         }
     }
 
@@ -90,7 +93,12 @@ impl Harness for Kind {
         let folder = TempDir::new_in(scratch).map_err(|error| Error::Unavailable {
             reason: format!("no directory for a fresh store: {error}"),
         })?;
-        Ok(Box::new(InFile { folder, clock }))
+        let url = at(&self.url, folder.path().join("jobs"));
+        Ok(Box::new(InFile {
+            url,
+            clock,
+            _folder: folder,
+        }))
     }
 }
 
@@ -104,17 +112,26 @@ impl Surroundings for Held {
     }
 }
 
-/// A SQLite file in a directory of its own.
+/// The URL of a store of the same kind elsewhere.
+fn at(url: &StoreUrl, path: PathBuf) -> StoreUrl {
+    match url {
+        StoreUrl::Sled(_) => StoreUrl::Sled(path),
+        StoreUrl::Redb(_) => StoreUrl::Redb(path),
+        _ => StoreUrl::Sqlite(SqlitePlace::File(path)),
+    }
+}
+
+/// A store in files, in a directory of its own.
 struct InFile {
-    folder: TempDir,
+    url: StoreUrl,
     clock: ManualClock,
+    _folder: TempDir,
 }
 
 #[async_trait]
 impl Surroundings for InFile {
     async fn open(&self) -> jobstore::Result<Arc<dyn JobStore>> {
-        let place = SqlitePlace::File(self.folder.path().join("jobs.db"));
-        let opener = Opener::new(StoreUrl::Sqlite(place).to_string());
+        let opener = Opener::new(self.url.to_string());
         opener.with_clock(Arc::new(self.clock.clone())).open().await
     }
 }

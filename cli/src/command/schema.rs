@@ -9,27 +9,36 @@ use crate::args::MigrateArgs;
 use crate::output::Output;
 
 pub(crate) async fn migrate(url: &StoreUrl, args: MigrateArgs, output: Output) -> Result {
-    let StoreUrl::Sqlite(place) = url else {
-        return Err(anyhow::anyhow!("{url} has no schema").into());
+    let place = match url {
+        StoreUrl::Sqlite(place) => place,
+        // Their format is made on opening, and has had one version so far.
+        StoreUrl::Sled(_) | StoreUrl::Redb(_) if !args.print && !args.down => {
+            Opener::new(url.to_string()).open().await?;
+            return done("up to date", output);
+        }
+        _ => return Err(anyhow::anyhow!("{url} has no SQL schema").into()),
     };
     if args.print {
         output.line(sqlite::schema().trim_end())?;
         return Ok(());
     }
     let options = SqliteOptions::from(place);
-    let done = match args.down {
+    match args.down {
         true => {
             options.remove_schema().await?;
-            "removed"
+            done("removed", output)
         }
         false => {
             options.open().await?;
-            "up to date"
+            done("up to date", output)
         }
-    };
+    }
+}
+
+fn done(what: &str, output: Output) -> Result {
     match output.is_json() {
-        true => output.object(&serde_json::json!({ "schema": done }))?,
-        false => output.line(&format!("schema {done}"))?,
+        true => output.object(&serde_json::json!({ "schema": what }))?,
+        false => output.line(&format!("schema {what}"))?,
     }
     Ok(())
 }
@@ -51,7 +60,8 @@ pub(crate) async fn info(url: &StoreUrl, output: Output) -> Result {
             store.count_jobs(&JobFilter::default()).await?
         }
         _ => {
-            let store = Opener::new(url.to_string()).open().await?;
+            let opener = Opener::new(url.to_string()).with_migrate(false);
+            let store = opener.open().await?;
             store.count_jobs(&JobFilter::default()).await?
         }
     };
