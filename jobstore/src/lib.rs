@@ -39,6 +39,7 @@
 //! yours. The `jobstore` command runs programs as jobs.
 #![forbid(unsafe_code)]
 
+mod check;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "mysql")]
@@ -56,6 +57,7 @@ mod url;
 
 pub use jobstore_core::*;
 
+pub use crate::check::{CheckReport, Problem, Repair, check};
 pub use crate::open::{Opener, open};
 pub use crate::url::{ServerKind, ServerUrl, SqlitePlace, StoreUrl};
 

@@ -12,25 +12,34 @@ use crate::{Result, usage};
 
 pub(crate) async fn migrate(url: &StoreUrl, args: MigrateArgs, output: Output) -> Result {
     let Some(sql) = script(url, args.down) else {
-        return Err(anyhow::anyhow!("{url} has no schema").into());
+        let embedded = matches!(url, StoreUrl::Sled(_) | StoreUrl::Redb(_));
+        if embedded && !args.print && !args.down {
+            // Their format is made on opening, and has had one version so far.
+            Opener::from(url.clone()).open().await?;
+            return done("up to date", output);
+        }
+        return Err(anyhow::anyhow!("{url} has no SQL schema").into());
     };
     if args.print {
         output.line(sql.trim_end())?;
         return Ok(());
     }
-    let done = match args.down {
+    match args.down {
         true => {
             remove(url).await.map_err(usage)?;
-            "removed"
+            done("removed", output)
         }
         false => {
             Opener::from(url.clone()).open().await.map_err(usage)?;
-            "up to date"
+            done("up to date", output)
         }
-    };
+    }
+}
+
+fn done(what: &str, output: Output) -> Result {
     match output.is_json() {
-        true => output.object(&serde_json::json!({ "schema": done }))?,
-        false => output.line(&format!("schema {done}"))?,
+        true => output.object(&serde_json::json!({ "schema": what }))?,
+        false => output.line(&format!("schema {what}"))?,
     }
     Ok(())
 }
@@ -118,7 +127,8 @@ pub(crate) async fn info(url: &StoreUrl, output: Output) -> Result {
             store.count_jobs(&any).await?
         }
         _ => {
-            let store = Opener::from(url.clone()).open().await?;
+            let opener = Opener::from(url.clone()).with_migrate(false);
+            let store = opener.open().await?;
             store.count_jobs(&any).await?
         }
     };

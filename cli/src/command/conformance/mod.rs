@@ -2,7 +2,7 @@
 
 mod scratch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -20,7 +20,9 @@ use crate::output::Output;
 /// server schemas or databases of their own that are dropped again.
 pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -> Result {
     let place = match url {
-        StoreUrl::Sqlite(SqlitePlace::File(path)) => Place::Beside(scratch_beside(path)?),
+        StoreUrl::Sqlite(SqlitePlace::File(path)) | StoreUrl::Sled(path) | StoreUrl::Redb(path) => {
+            Place::Beside(url.clone(), scratch_beside(path)?)
+        }
         StoreUrl::Postgres(server) | StoreUrl::MySql(server) => Place::On(Scratch::on(server)),
         _ => Place::InHandle(url.clone()),
     };
@@ -30,7 +32,7 @@ pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -
     };
     let cleaned = match &place {
         Place::On(scratch) => scratch.drop_all().await,
-        Place::Beside(_) | Place::InHandle(_) => Ok(()),
+        Place::Beside(..) | Place::InHandle(_) => Ok(()),
     };
     let Some(report) = report else {
         cleaned?;
@@ -80,8 +82,8 @@ fn scratch_beside(path: &Path) -> anyhow::Result<TempDir> {
 
 /// Where fresh stores are made.
 enum Place {
-    /// In files of this directory.
-    Beside(TempDir),
+    /// In this directory, each of the kind at the URL.
+    Beside(StoreUrl, TempDir),
     /// On a server.
     On(Scratch),
     /// Nowhere: the store at this URL lives in its handle.
@@ -93,17 +95,23 @@ impl Harness for Place {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durable: !matches!(self, Self::InHandle(_)),
-            shared: true,
+            // These let one handle have the store.
+            shared: !matches!(self, Self::Beside(StoreUrl::Sled(_) | StoreUrl::Redb(_), _)),
         }
     }
 
     async fn fresh(&self, clock: ManualClock) -> jobstore::Result<Box<dyn Surroundings>> {
         match self {
-            Self::Beside(scratch) => {
+            Self::Beside(url, scratch) => {
                 let folder = TempDir::new_in(scratch).map_err(|error| Error::Unavailable {
                     reason: format!("no directory for a fresh store: {error}"),
                 })?;
-                Ok(Box::new(InFile { folder, clock }))
+                let url = at(url, folder.path().join("jobs"));
+                Ok(Box::new(InFile {
+                    url,
+                    clock,
+                    _folder: folder,
+                }))
             }
             Self::On(scratch) => Ok(Box::new(scratch.fresh(clock).await?)),
             Self::InHandle(url) => {
@@ -124,17 +132,26 @@ impl Surroundings for Held {
     }
 }
 
-/// A SQLite file in a directory of its own.
+/// The URL of a store of the same kind elsewhere.
+fn at(url: &StoreUrl, path: PathBuf) -> StoreUrl {
+    match url {
+        StoreUrl::Sled(_) => StoreUrl::Sled(path),
+        StoreUrl::Redb(_) => StoreUrl::Redb(path),
+        _ => StoreUrl::Sqlite(SqlitePlace::File(path)),
+    }
+}
+
+/// A store in files, in a directory of its own.
 struct InFile {
-    folder: TempDir,
+    url: StoreUrl,
     clock: ManualClock,
+    _folder: TempDir,
 }
 
 #[async_trait]
 impl Surroundings for InFile {
     async fn open(&self) -> jobstore::Result<Arc<dyn JobStore>> {
-        let place = SqlitePlace::File(self.folder.path().join("jobs.db"));
-        let opener = Opener::from(StoreUrl::Sqlite(place));
+        let opener = Opener::from(self.url.clone());
         opener.with_clock(Arc::new(self.clock.clone())).open().await
     }
 }
