@@ -34,6 +34,9 @@ pub trait Dialect: Driver {
     /// Asks for the engine's own time, in milliseconds since the epoch.
     const CLOCK: &'static str;
 
+    /// Asks for the engine's version, as text.
+    const VERSION: &'static str;
+
     /// Keeps others from changing the schema until the transaction ends, where its beginning alone
     /// does not.
     const LOCK_SCHEMA: Option<&'static str>;

@@ -33,10 +33,12 @@ macro_rules! shared {
     };
 }
 
-shared!(claim dialect error migrate read row session store write writer);
+shared!(about claim dialect error migrate read row session store write writer);
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod clock;
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub use about::About;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use dialect::ClaimBy;
 #[cfg(feature = "mysql")]

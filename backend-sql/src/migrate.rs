@@ -184,7 +184,7 @@ fn latest<D: Dialect>() -> i64 {
 
 /// The version found; refuses one that is newer than this program, and a table of jobs that is not
 /// ours.
-async fn version<D: Dialect>(wire: &mut Wire<'_, D>) -> Result<i64, Failure> {
+pub(crate) async fn version<D: Dialect>(wire: &mut Wire<'_, D>) -> Result<i64, Failure> {
     // Both tables in one statement: between two, another process may make them.
     let mut tables = Vec::new();
     let each = |row: &D::Row| tables.extend(D::text(row, 0).ok().flatten());

@@ -54,6 +54,7 @@ impl Dialect for MySql {
     // Whatever the session's time zone is.
     const CLOCK: &'static str =
         "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000";
+    const VERSION: &'static str = "SELECT VERSION()";
     // Every change of the schema commits by itself, so no transaction holds this: it is given back
     // by name, or with the connection. The steps are right without it too, on a cluster whose nodes
     // do not share it.

@@ -52,6 +52,7 @@ impl Dialect for Postgres {
         AND relname IN ('jobs', 'jobstore_migrations') AND relkind IN ('r', 'p', 'v', 'm', 'f')";
     const CLOCK: &'static str =
         "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+    const VERSION: &'static str = "SELECT current_setting('server_version')";
     // Held until the transaction ends; the key says jobstore, the second one in which schema.
     const LOCK_SCHEMA: Option<&'static str> =
         Some("SELECT pg_advisory_xact_lock(1785684851, hashtext(current_setting('search_path')))");

@@ -14,7 +14,7 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::claim::reading;
 use crate::dialect::{ClaimBy, Dialect, Statement, Value, Wire, push_rows};
-use crate::error::{Failure, backend, incompatible, unavailable};
+use crate::error::{Failure, FailureExt as _, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::session::{Habits, Sessions};
 use crate::store::SqlJobStore;
@@ -36,6 +36,7 @@ impl Dialect for Sqlite {
         WHERE type = 'table' AND name IN ('jobs', 'jobstore_migrations')";
 
     const CLOCK: &'static str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    const VERSION: &'static str = "SELECT sqlite_version()";
     // Nobody else writes while a transaction of ours does.
     const LOCK_SCHEMA: Option<&'static str> = None;
 
@@ -371,6 +372,21 @@ impl SqliteJobStore {
         let mut session = self.readers().acquire_to_read().await?;
         let done = Settings::read(&mut session).await.map_err(Failure::from);
         Ok(session.end(done).await?)
+    }
+
+    /// What SQLite's own integrity check finds wrong with the file, at most 100 lines of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when no connection is free; [`Error::Backend`] when the file is too
+    /// damaged to be checked.
+    pub async fn integrity_problems(&self) -> Result<Vec<String>> {
+        let mut session = self.readers().acquire_to_read().await?;
+        let check = sqlx::query_scalar("PRAGMA integrity_check(100)");
+        let lines = check.fetch_all(&mut *session).await;
+        let lines = lines.map_err(Failure::of::<Sqlite>);
+        let lines: Vec<String> = session.end(lines).await?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
 }
 

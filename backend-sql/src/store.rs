@@ -74,7 +74,6 @@ impl<D: Dialect> SqlJobStore<D> {
         verdicts.pop().unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    #[cfg(any(feature = "mysql", feature = "sqlite"))]
     pub(crate) fn readers(&self) -> &Sessions<D> {
         &self.readers
     }

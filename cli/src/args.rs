@@ -13,7 +13,8 @@ use crate::time::{Moment, duration, moment};
 #[derive(Debug, Parser)]
 #[command(name = "jobstore", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Where the jobs are: sqlite://PATH
+    /// Where the jobs are: sqlite://PATH, sled://PATH, redb://PATH, postgres://USER@HOST/DATABASE,
+    /// mysql://USER@HOST/DATABASE
     #[arg(
         long,
         global = true,
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Show what is known about the store
     Info,
+    /// Look whether the indexes say what the jobs say, and every job can be read
+    Check(CheckArgs),
     /// Check that a store of the kind at the URL keeps the contract, in a place of its own
     Conformance(ConformanceArgs),
 }
@@ -431,13 +434,20 @@ pub(crate) struct WorkArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// Print the SQL that makes the schema, and do nothing
-    #[arg(long, conflicts_with = "down")]
+    /// Print the SQL that makes the schema, or with --down removes it, and do nothing
+    #[arg(long)]
     pub(crate) print: bool,
 
     /// Remove the schema, and every job with it
     #[arg(long)]
     pub(crate) down: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Rebuild what is wrong in the indexes from the jobs (sled and redb)
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 #[derive(Clone, Debug, Args)]

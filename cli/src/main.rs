@@ -70,6 +70,7 @@ async fn run(cli: Cli) -> Result {
         Command::Delete(args) => command::keep::delete(&*store().await?, args, output).await,
         Command::Work(args) => command::work::run(store().await?, args, output).await,
         Command::Migrate(args) => command::schema::migrate(&url(&cli.store)?, args, output).await,
+        Command::Check(args) => command::check::run(&cli.store, args, output).await,
         Command::Conformance(args) => {
             command::conformance::run(&url(&cli.store)?, args, output).await
         }

@@ -106,7 +106,7 @@ fn wrong_usage_is_exit_code_2() {
     ] {
         assert_eq!(place.run(args).code, Some(2), "{args:?}");
     }
-    let error = place.refused(2, &["--store", "postgres://ada:canary@host/db", "count"]);
+    let error = place.refused(2, &["--store", "oracle://ada:canary@host/db", "count"]);
     assert!(error.contains("unknown scheme") && !error.contains("canary"));
 }
 

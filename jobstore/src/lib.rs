@@ -27,6 +27,8 @@
 //! | --- | --- | --- |
 //! | `sqlite://jobs.db`, `sqlite:///var/lib/jobs.db` | `sqlite` (default) | a SQLite file |
 //! | `sqlite::memory:` | `sqlite` (default) | a SQLite database of this store handle |
+//! | `postgres://USER:PASSWORD@HOST/DATABASE` | `postgres` | a PostgreSQL database |
+//! | `mysql://USER:PASSWORD@HOST/DATABASE`, `mariadb://…` | `mysql` | a MySQL or MariaDB database |
 //! | `sled://jobs` | `sled` | a sled folder |
 //! | `redb://jobs.redb` | `redb` | a redb file |
 //! | `memory:` | `memory` | the store handle |
@@ -37,9 +39,14 @@
 //! yours. The `jobstore` command runs programs as jobs.
 #![forbid(unsafe_code)]
 
+mod check;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod open;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redb")]
 pub mod redb;
 #[cfg(feature = "sled")]
@@ -50,8 +57,9 @@ mod url;
 
 pub use jobstore_core::*;
 
+pub use crate::check::{CheckReport, Problem, Repair, check};
 pub use crate::open::{Opener, open};
-pub use crate::url::{SqlitePlace, StoreUrl};
+pub use crate::url::{ServerKind, ServerUrl, SqlitePlace, StoreUrl};
 
 /// Has the README's program compiled.
 #[cfg(doctest)]

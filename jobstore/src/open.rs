@@ -28,16 +28,20 @@ pub async fn open(url: &str) -> Result<Arc<dyn JobStore>> {
 /// ```
 #[derive(Clone)]
 pub struct Opener {
-    url: String,
+    url: Result<StoreUrl>,
     clock: Option<Arc<dyn Clock>>,
     migrate: bool,
 }
 
 impl Opener {
     /// Will open the store at `url`; nothing is looked at before [`Opener::open`].
-    pub fn new(url: impl Into<String>) -> Self {
+    pub fn new(url: impl AsRef<str>) -> Self {
+        Self::read(url.as_ref().parse())
+    }
+
+    fn read(url: Result<StoreUrl>) -> Self {
         Self {
-            url: url.into(),
+            url,
             clock: None,
             migrate: true,
         }
@@ -70,17 +74,23 @@ impl Opener {
     /// [`Error::Unavailable`](crate::Error::Unavailable) or
     /// [`Error::Backend`](crate::Error::Backend).
     pub async fn open(self) -> Result<Arc<dyn JobStore>> {
-        match self.url.parse::<StoreUrl>()? {
+        match self.url? {
             #[cfg(feature = "memory")]
             StoreUrl::Memory => Ok(crate::memory::open(self.clock)),
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(place) => crate::sqlite::open(&place, self.clock, self.migrate).await,
+            #[cfg(feature = "postgres")]
+            StoreUrl::Postgres(url) => crate::postgres::open(&url, self.clock, self.migrate).await,
+            #[cfg(feature = "mysql")]
+            StoreUrl::MySql(url) => crate::mysql::open(&url, self.clock, self.migrate).await,
             #[cfg(feature = "sled")]
             StoreUrl::Sled(path) => crate::sled::open(&path, self.clock, self.migrate).await,
             #[cfg(feature = "redb")]
             StoreUrl::Redb(path) => crate::redb::open(&path, self.clock, self.migrate).await,
             #[cfg(not(all(
                 feature = "memory",
+                feature = "mysql",
+                feature = "postgres",
                 feature = "redb",
                 feature = "sled",
                 feature = "sqlite"
@@ -90,11 +100,17 @@ impl Opener {
     }
 }
 
+impl From<StoreUrl> for Opener {
+    fn from(url: StoreUrl) -> Self {
+        Self::read(Ok(url))
+    }
+}
+
 impl fmt::Debug for Opener {
-    /// Without the URL's text, which may hold a password.
+    /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opener")
-            .field("url", &self.url.parse::<StoreUrl>().ok())
+            .field("url", &self.url.as_ref().ok())
             .field("clock", &self.clock)
             .field("migrate", &self.migrate)
             .finish()

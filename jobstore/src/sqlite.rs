@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jobstore_core::{Clock, JobStore, Result};
 
+pub use jobstore_sql::About;
 pub use jobstore_sql::sqlite::*;
 
 use crate::url::SqlitePlace;

@@ -22,7 +22,10 @@ use clap::Parser;
 /// The other steps build with `--all-features`, where one feature can silently
 /// supply what another forgot to ask for; only building them apart shows it.
 const FEATURES: &[(&str, &[&str])] = &[
-    ("jobstore", &["memory", "redb", "sled", "sqlite"]),
+    (
+        "jobstore",
+        &["memory", "mysql", "postgres", "redb", "sled", "sqlite"],
+    ),
     ("jobstore-sql", &["mysql", "postgres", "sqlite"]),
 ];
 

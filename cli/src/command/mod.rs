@@ -1,5 +1,6 @@
 //! One module for each group of commands.
 
+pub(crate) mod check;
 pub(crate) mod conformance;
 pub(crate) mod keep;
 pub(crate) mod read;

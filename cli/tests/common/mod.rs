@@ -13,6 +13,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub(crate) struct Place {
     directory: TempDir,
+    url: Option<String>,
 }
 
 /// What a finished command left.
@@ -27,6 +28,15 @@ impl Place {
     pub(crate) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().expect("a temporary directory"),
+            url: None,
+        }
+    }
+
+    /// A directory whose commands use the store at this URL.
+    pub(crate) fn at(url: &str) -> Self {
+        Self {
+            url: Some(url.to_owned()),
+            ..Self::new()
         }
     }
 
@@ -48,6 +58,7 @@ impl Place {
             .args(args)
             .current_dir(self.path())
             .env_remove("JOBSTORE_URL")
+            .envs(self.url.iter().map(|url| ("JOBSTORE_URL", url)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -1,5 +1,7 @@
 //! `conformance`: the suite, run on a store of the kind at the URL.
 
+mod scratch;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,21 +11,33 @@ use jobstore::{Error, JobStore, ManualClock, Opener, SqlitePlace, StoreUrl};
 use jobstore_conformance::{Capabilities, Harness, Outcome, Surroundings, Verdict};
 use tempfile::TempDir;
 
+use self::scratch::Scratch;
 use crate::Result;
 use crate::args::ConformanceArgs;
 use crate::output::Output;
 
-/// Never touches the store at the URL: a file gets neighbors in a directory that is removed again.
+/// Never touches the store at the URL: a file gets neighbors in a directory that is removed again, a
+/// server schemas or databases of their own that are dropped again.
 pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -> Result {
-    let scratch = match url {
-        StoreUrl::Sqlite(SqlitePlace::File(path)) => Some(scratch_beside(path)?),
-        _ => None,
+    let place = match url {
+        StoreUrl::Sqlite(SqlitePlace::File(path)) | StoreUrl::Sled(path) | StoreUrl::Redb(path) => {
+            Place::Beside(url.clone(), scratch_beside(path)?)
+        }
+        StoreUrl::Postgres(server) | StoreUrl::MySql(server) => Place::On(Scratch::on(server)),
+        _ => Place::InHandle(url.clone()),
     };
-    let kind = Kind {
-        url: url.clone(),
-        scratch: scratch.as_ref().map(|scratch| scratch.path().to_owned()),
+    let report = tokio::select! {
+        report = jobstore_conformance::run(&place, &args.filter) => Some(report),
+        _ = tokio::signal::ctrl_c() => None,
     };
-    let report = jobstore_conformance::run(&kind, &args.filter).await;
+    let cleaned = match &place {
+        Place::On(scratch) => scratch.drop_all().await,
+        Place::Beside(..) | Place::InHandle(_) => Ok(()),
+    };
+    let Some(report) = report else {
+        cleaned?;
+        return Err(anyhow!("interrupted").into());
+    };
     if output.is_json() {
         for outcome in &report.outcomes {
             output.object(&object(outcome))?;
@@ -31,6 +45,7 @@ pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -
     } else {
         output.line(&report.to_string())?;
     }
+    cleaned?;
     match (report.is_success(), report.failures().count()) {
         (true, _) => Ok(()),
         (false, 0) => Err(anyhow!("no rule was checked").into()),
@@ -65,32 +80,45 @@ fn scratch_beside(path: &Path) -> anyhow::Result<TempDir> {
         .with_context(|| format!("no directory can be made in {}", parent.display()))
 }
 
-/// Stores of the kind at a URL.
-struct Kind {
-    url: StoreUrl,
-    /// Where to make files, for stores in files.
-    scratch: Option<PathBuf>,
+/// Where fresh stores are made.
+enum Place {
+    /// In this directory, each of the kind at the URL.
+    Beside(StoreUrl, TempDir),
+    /// On a server.
+    On(Scratch),
+    /// Nowhere: the store at this URL lives in its handle.
+    InHandle(StoreUrl),
 }
 
 #[async_trait]
-impl Harness for Kind {
+impl Harness for Place {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            durable: self.scratch.is_some(),
-            shared: true,
+            durable: !matches!(self, Self::InHandle(_)),
+            // These let one handle have the store.
+            shared: !matches!(self, Self::Beside(StoreUrl::Sled(_) | StoreUrl::Redb(_), _)),
         }
     }
 
     async fn fresh(&self, clock: ManualClock) -> jobstore::Result<Box<dyn Surroundings>> {
-        let Some(scratch) = &self.scratch else {
-            let opener = Opener::new(self.url.to_string());
-            let store = opener.with_clock(Arc::new(clock)).open().await?;
-            return Ok(Box::new(Held(store)));
-        };
-        let folder = TempDir::new_in(scratch).map_err(|error| Error::Unavailable {
-            reason: format!("no directory for a fresh store: {error}"),
-        })?;
-        Ok(Box::new(InFile { folder, clock }))
+        match self {
+            Self::Beside(url, scratch) => {
+                let folder = TempDir::new_in(scratch).map_err(|error| Error::Unavailable {
+                    reason: format!("no directory for a fresh store: {error}"),
+                })?;
+                let url = at(url, folder.path().join("jobs"));
+                Ok(Box::new(InFile {
+                    url,
+                    clock,
+                    _folder: folder,
+                }))
+            }
+            Self::On(scratch) => Ok(Box::new(scratch.fresh(clock).await?)),
+            Self::InHandle(url) => {
+                let opener = Opener::from(url.clone()).with_clock(Arc::new(clock));
+                Ok(Box::new(Held(opener.open().await?)))
+            }
+        }
     }
 }
 
@@ -104,17 +132,26 @@ impl Surroundings for Held {
     }
 }
 
-/// A SQLite file in a directory of its own.
+/// The URL of a store of the same kind elsewhere.
+fn at(url: &StoreUrl, path: PathBuf) -> StoreUrl {
+    match url {
+        StoreUrl::Sled(_) => StoreUrl::Sled(path),
+        StoreUrl::Redb(_) => StoreUrl::Redb(path),
+        _ => StoreUrl::Sqlite(SqlitePlace::File(path)),
+    }
+}
+
+/// A store in files, in a directory of its own.
 struct InFile {
-    folder: TempDir,
+    url: StoreUrl,
     clock: ManualClock,
+    _folder: TempDir,
 }
 
 #[async_trait]
 impl Surroundings for InFile {
     async fn open(&self) -> jobstore::Result<Arc<dyn JobStore>> {
-        let place = SqlitePlace::File(self.folder.path().join("jobs.db"));
-        let opener = Opener::new(StoreUrl::Sqlite(place).to_string());
+        let opener = Opener::from(self.url.clone());
         opener.with_clock(Arc::new(self.clock.clone())).open().await
     }
 }
