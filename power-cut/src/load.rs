@@ -190,6 +190,9 @@ fn result(id: JobId, fence: u64) -> String {
 
 /// Opens the store and says what it holds: a line `J` for each job, `P` for each problem.
 pub(crate) async fn dump(url: &str) -> Result<()> {
+    // The power may have been cut while the store was being made, so it is opened before a check,
+    // which makes none.
+    drop(jobstore::open(url).await?);
     let report = jobstore::check(url, jobstore::Repair::No, |problem| {
         say(&format!("P {problem}"))
     });
