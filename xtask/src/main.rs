@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod power_cut;
 mod servers;
 
 use std::{
@@ -46,6 +47,15 @@ enum Cli {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Cuts the power under a store at work, again and again; needs root and loop devices.
+    PowerCut {
+        /// The store: sled, redb or sqlite; without, each in turn.
+        #[arg(long)]
+        store: Option<String>,
+        /// How often.
+        #[arg(long, default_value_t = 100)]
+        cycles: u32,
+    },
 }
 
 /// Reports errors itself: returning them from `main` would print a backtrace
@@ -59,6 +69,7 @@ fn main() -> ExitCode {
         Cli::Demo => demo::demo(),
         Cli::Check => check(),
         Cli::Test { args } => test(&args),
+        Cli::PowerCut { store, cycles } => power_cut::run_all(store.as_deref(), cycles),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,6 +103,7 @@ fn test(args: &[OsString]) -> Result<()> {
     run(tests.args(args).envs(servers.variables()))?;
     drop(servers);
     if args.is_empty() {
+        power_cut::run_some()?;
         // The first command of the README, on the binaries that the tests have built.
         demo::demo()?;
         for example in EXAMPLES {
