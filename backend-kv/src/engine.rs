@@ -34,6 +34,16 @@ pub struct Opening {
     pub cache_bytes: usize,
 }
 
+impl Opening {
+    /// Opens with about this much memory, and makes what is not there only if told to.
+    pub const fn new(create: bool, cache_bytes: usize) -> Self {
+        Self {
+            create,
+            cache_bytes,
+        }
+    }
+}
+
 /// One ordered map of bytes to bytes on disk, with atomic steps, used by one process.
 ///
 /// The store calls all of it on threads that may block, and writes from one thread at a time. A

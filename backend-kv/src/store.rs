@@ -32,7 +32,7 @@ const RELAXED_SYNC: Duration = Duration::from_millis(500);
 const MAX_PROMOTED: usize = 10_000;
 
 /// How to open a store on an engine.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options<E> {
     path: PathBuf,
     clock: Option<Arc<dyn Clock>>,
@@ -40,6 +40,19 @@ pub struct Options<E> {
     lock_timeout: Duration,
     opening: Opening,
     engine: PhantomData<fn() -> E>,
+}
+
+impl<E> Clone for Options<E> {
+    fn clone(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            clock: self.clock.clone(),
+            durability: self.durability,
+            lock_timeout: self.lock_timeout,
+            opening: self.opening,
+            engine: PhantomData,
+        }
+    }
 }
 
 impl<E: Engine> Options<E> {

@@ -1,7 +1,7 @@
 //! redb as an ordered map with atomic steps.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -22,20 +22,16 @@ impl Engine for Redb {
     const NAME: &'static str = "redb";
 
     fn open(path: &Path, opening: &Opening) -> Result<Self> {
-        let exists = path.exists();
         let mut builder = Database::builder();
         builder.set_cache_size(opening.cache_bytes);
-        let opened = match opening.create {
-            true => builder.create(path),
-            false if !exists => return Err(incompatible("no redb store is there")),
-            false => builder.open(path),
+        let opened = match (path.exists(), opening.create) {
+            (true, true) => builder.create(path),
+            (true, false) => builder.open(path),
+            (false, true) => return make(&builder, path),
+            (false, false) => return Err(incompatible("no redb store is there")),
         };
-        let database = opened.map_err(open_error)?;
-        let redb = Self(database);
+        let redb = Self(opened.map_err(open_error)?);
         redb.check_tables()?;
-        if !exists {
-            sync_parent(path).map_err(|e| backend(format!("redb: {e}")))?;
-        }
         Ok(redb)
     }
 
@@ -128,12 +124,35 @@ impl View for RedbView {
     }
 }
 
-/// Brings the name of a new file to disk.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.canonicalize()?.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
+/// Makes a file under another name and gives it its own once it is whole: cut off in the middle,
+/// redb does not know its own file.
+fn make(builder: &redb::Builder, path: &Path) -> Result<Redb> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let database = match builder.create(&new) {
+        Err(DatabaseError::Storage(StorageError::Io(error)))
+            if error.kind() == io::ErrorKind::InvalidData =>
+        {
+            // Left by somebody who was cut off; who is at it now has it locked.
+            fs::remove_file(&new).map_err(io_error)?;
+            builder.create(&new)
+        }
+        created => created,
+    };
+    let redb = Redb(database.map_err(open_error)?);
+    redb.sync()?;
+    fs::rename(&new, path).map_err(io_error)?;
+    let folder = path.canonicalize().map_err(io_error)?;
+    if let Some(folder) = folder.parent() {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(io_error)?;
     }
+    Ok(redb)
+}
+
+fn io_error(error: io::Error) -> Error {
+    backend(format!("redb: {error}"))
 }
 
 fn open_error(error: DatabaseError) -> Error {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
@@ -26,26 +27,22 @@ impl Engine for Sled {
     const NAME: &'static str = "sled";
 
     fn open(path: &Path, opening: &Opening) -> Result<Self> {
-        let exists = path.join("db").exists();
-        if !exists && !opening.create {
-            return Err(incompatible("no sled store is there"));
+        if !path.join("db").exists() {
+            match opening.create {
+                true => make(path)?,
+                false => return Err(incompatible("no sled store is there")),
+            }
         }
-        let config = sled::Config::new()
-            .path(path)
+        let db = config(path)
             .cache_capacity(opening.cache_bytes as u64)
-            // Otherwise a thread syncs when it likes. Here every step is synced, or the store says
-            // when.
-            .flush_every_ms(None);
-        let db = config.open().map_err(error)?;
+            .open();
+        let db = db.map_err(error)?;
         if db.tree_names().len() > 1 {
             return Err(incompatible(
                 "what is there is sled data of another program",
             ));
         }
         let log = File::open(path.join("db")).map_err(io_error)?;
-        if !exists {
-            sync_new_folder(path).map_err(io_error)?;
-        }
         Ok(Self {
             db,
             log,
@@ -121,17 +118,59 @@ impl View for SledView<'_> {
     }
 }
 
-/// Brings a folder that was just made to disk, with the names of everything in it and its own.
-fn sync_new_folder(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        File::open(entry?.path())?.sync_all()?;
+fn config(path: &Path) -> sled::Config {
+    // Otherwise a thread flushes when it likes. Here every step is synced, or the store says when.
+    sled::Config::new().path(path).flush_every_ms(None)
+}
+
+/// Makes a folder under another name and gives it its own once all of it is on disk: sled does not
+/// sync the file in which it keeps its settings, nor any folder.
+fn make(path: &Path) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    // sled panics over some damaged folders.
+    let opened = catch_unwind(|| config(&new).open().map_err(error));
+    let db = match opened {
+        // Who is at it now has it locked.
+        Ok(Err(error)) if error.is_retryable() => return Err(error),
+        Ok(Err(_)) | Err(_) => {
+            // Left by somebody who was cut off.
+            fs::remove_dir_all(&new).map_err(io_error)?;
+            config(&new).open().map_err(error)?
+        }
+        Ok(Ok(db)) => db,
+    };
+    db.flush().map_err(error)?;
+    sync_folder(&new).map_err(io_error)?;
+    match fs::rename(&new, path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            return Err(incompatible(
+                "the folder is not empty, and holds no sled store",
+            ));
+        }
+        renamed => renamed.map_err(io_error)?,
     }
-    File::open(path)?.sync_all()?;
-    let absolute = path.canonicalize()?;
-    match absolute.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
+    let folder = path.canonicalize().map_err(io_error)?;
+    match folder.parent() {
+        Some(parent) => {
+            let synced = File::open(parent).and_then(|parent| parent.sync_all());
+            synced.map_err(io_error)
+        }
         None => Ok(()),
     }
+}
+
+/// Brings a folder to disk, with everything in it.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => sync_folder(&path)?,
+            false => File::open(path)?.sync_all()?,
+        }
+    }
+    File::open(path)?.sync_all()
 }
 
 fn error(error: sled::Error) -> Error {

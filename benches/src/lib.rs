@@ -11,6 +11,8 @@ use jobstore_core::{
     Action, JobId, JobStore, JobStoreExt as _, ManualClock, NewJob, Timestamp, Update,
 };
 use jobstore_memory::MemoryJobStore;
+use jobstore_redb::RedbOptions;
+use jobstore_sled::SledOptions;
 use jobstore_sql::SqliteOptions;
 
 /// What a job in a benchmark carries.
@@ -21,9 +23,13 @@ pub async fn stores(folder: &Path) -> Vec<(&'static str, Arc<dyn JobStore>)> {
     let clock = || Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
     let sqlite = SqliteOptions::new(folder.join("jobs.db")).with_clock(clock());
     let sqlite = sqlite.open().await.expect("opens");
+    let sled = SledOptions::new(folder.join("jobs.sled")).with_clock(clock());
+    let redb = RedbOptions::new(folder.join("jobs.redb")).with_clock(clock());
     vec![
         ("memory", Arc::new(MemoryJobStore::with_clock(clock()))),
         ("sqlite", Arc::new(sqlite)),
+        ("sled", Arc::new(sled.open().await.expect("opens"))),
+        ("redb", Arc::new(redb.open().await.expect("opens"))),
     ]
 }
 

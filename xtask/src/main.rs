@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod power_cut;
 mod servers;
 
 use std::{
@@ -58,6 +59,15 @@ enum Cli {
         #[arg(long, default_value_t = 30_000)]
         jobs: u32,
     },
+    /// Cuts the power under a store at work, again and again; needs root and loop devices.
+    PowerCut {
+        /// The store: sled, redb or sqlite; without, each in turn.
+        #[arg(long)]
+        store: Option<String>,
+        /// How often.
+        #[arg(long, default_value_t = 100)]
+        cycles: u32,
+    },
 }
 
 /// Reports errors itself: returning them from `main` would print a backtrace
@@ -72,6 +82,7 @@ fn main() -> ExitCode {
         Cli::Check => check(),
         Cli::Test { args } => test(&args),
         Cli::Galera { jobs } => galera(jobs),
+        Cli::PowerCut { store, cycles } => power_cut::run_all(store.as_deref(), cycles),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,6 +117,7 @@ fn test(args: &[OsString]) -> Result<()> {
     drop(servers);
     if args.is_empty() {
         galera(600)?;
+        power_cut::run_some()?;
         // The first command of the README, on the binaries that the tests have built.
         demo::demo()?;
         for example in EXAMPLES {
