@@ -49,6 +49,7 @@
 mod cases;
 mod cx;
 mod failure;
+mod fault;
 mod harness;
 mod list;
 mod macros;
@@ -58,6 +59,7 @@ mod run;
 
 pub use cx::Cx;
 pub use failure::{CaseResult, Failure};
+pub use fault::{Fault, FaultStore};
 pub use harness::{Capabilities, Harness, Surroundings};
 pub use rule::{Level, Needs, RULES, Rule};
 #[doc(hidden)]

@@ -330,6 +330,19 @@ Nothing {
         "CONCURRENCY-018" Must dropped_reads_leave_the_store_usable "Reads whose futures were dropped leave the store usable.";
         "CONCURRENCY-019" Must a_dropped_deletion_happened_whole_or_not "A deletion whose future was dropped happened whole or not at all.";
     }
+    fault {
+        "FAULT-001" Must a_create_with_ids_may_be_repeated "A create with ids whose call failed, having happened or not, is repeated and makes each job once.";
+        "FAULT-002" Must a_create_with_keys_may_be_repeated "A create with unique keys whose call failed is repeated and makes each job once.";
+        "FAULT-003" Must a_claim_whose_reply_was_lost_loses_no_job "Jobs whose claim was never answered come back by recovery, and each is finished by one run.";
+        "FAULT-004" Must an_outcome_may_be_repeated_whatever_failed "An outcome whose call failed is repeated with its claim and recorded once.";
+        "FAULT-005" Must a_renewal_may_be_repeated "A renewal whose call failed is repeated with its claim.";
+        "FAULT-006" Must a_batch_of_outcomes_may_be_repeated "A batch of outcomes whose call failed is repeated whole, and each is recorded once.";
+        "FAULT-007" Must a_start_that_was_lost_is_not_made_twice "A start whose call failed is repeated and starts the job once.";
+        "FAULT-008" Must a_recovery_may_be_repeated_and_counts_once "A recovery whose call failed is repeated and spends one retry.";
+        "FAULT-009" Must a_deletion_may_be_repeated "A deletion whose call failed is repeated and deletes nothing else.";
+        "FAULT-010" Must a_read_may_be_repeated "A read whose call failed is repeated and says the same.";
+        "FAULT-011" Must a_job_goes_its_way_whatever_fails "From creation to deletion, whichever call fails and is repeated, a job ends the same.";
+    }
 }
 Durable {
     durable {

@@ -5,8 +5,8 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 use crate::cases::{
-    batch, claim, concurrency, count, create, delete, durable, get, input, lease, list, matrix,
-    params, repeat, shared, text, time, token, transition, unique,
+    batch, claim, concurrency, count, create, delete, durable, fault, get, input, lease, list,
+    matrix, params, repeat, shared, text, time, token, transition, unique,
 };
 use crate::{CaseResult, Cx};
 

@@ -7,6 +7,7 @@ pub(crate) mod count;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod durable;
+pub(crate) mod fault;
 pub(crate) mod get;
 pub(crate) mod input;
 pub(crate) mod lease;
