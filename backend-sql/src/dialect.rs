@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use futures_util::TryStreamExt as _;
-use jobstore_core::{Error, Job, Lease, Timestamp};
+use jobstore_core::{Error, Job, JobId, Lease, Timestamp};
 use sqlx::database::HasStatementCache;
 use sqlx::{
     AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Executor, IntoArguments,
@@ -104,6 +104,24 @@ pub trait Dialect: Driver {
 
     /// Starts a statement that deletes jobs by their ids.
     const DELETE: &'static str = "DELETE FROM jobs";
+
+    /// Writes the whole of that statement.
+    fn push_delete(statement: &mut Statement<Self>, ids: Vec<Value>) {
+        statement.push(Self::DELETE).push(" WHERE id");
+        Self::push_one_of(statement, ids);
+    }
+
+    /// Whether [`find_by_params`](Self::find_by_params) finds anything.
+    const INDEXES_PARAMS: bool = false;
+
+    /// The jobs that may have all of these [terms](jobstore_core::JobParams::terms), unless they are
+    /// so many that looking at all jobs in order is as good. Asked inside a transaction.
+    fn find_by_params(
+        _wire: &mut Wire<'_, Self>,
+        _terms: &[i64],
+    ) -> impl Future<Output = Result<Option<Vec<JobId>>, Failure>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// Writes the condition that what stands before it is one of these values.
     fn push_one_of(statement: &mut Statement<Self>, values: Vec<Value>) {

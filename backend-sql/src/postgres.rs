@@ -22,9 +22,10 @@
 //! The connection of a dropped call that reads is closed, never handed on half used.
 
 mod options;
+mod params;
 mod write;
 
-use jobstore_core::{Error, Job, Lease, Result, Timestamp};
+use jobstore_core::{Error, Job, JobId, Lease, Result, Timestamp};
 use sqlx::Postgres;
 use sqlx::postgres::PgSeverity;
 
@@ -68,8 +69,24 @@ impl Dialect for Postgres {
     }
 
     fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>]) {
-        statement.push(format_args!("INSERT INTO jobs ({columns}) SELECT * FROM "));
-        write::push_unnest(statement, rows);
+        write::push_insert(statement, columns, rows);
+    }
+
+    fn push_delete(statement: &mut Statement<Self>, ids: Vec<Value>) {
+        statement.push("WITH gone AS (DELETE FROM jobs WHERE id");
+        Self::push_one_of(statement, ids);
+        statement.push(
+            " RETURNING id) DELETE FROM jobs_params USING gone WHERE jobs_params.id = gone.id",
+        );
+    }
+
+    const INDEXES_PARAMS: bool = true;
+
+    fn find_by_params(
+        wire: &mut Wire<'_, Self>,
+        terms: &[i64],
+    ) -> impl Future<Output = Result<Option<Vec<JobId>>, Failure>> + Send {
+        params::find(wire, terms)
     }
 
     fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {

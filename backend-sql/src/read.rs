@@ -4,6 +4,7 @@
 //! jobs after the start, and merges what it gets. Each branch reads an index in order and stops, so
 //! a rare status among many jobs costs no more than a common one, at any depth.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jobstore_core::{
@@ -68,6 +69,8 @@ pub(crate) async fn list<D: Dialect>(
         unreadable: Vec::new(),
     };
     let decided_by_engine = filter.params.is_none();
+    let mut filter = Cow::Borrowed(filter);
+    let mut to_narrow = !decided_by_engine && D::INDEXES_PARAMS;
     loop {
         let wanted = size - list.items.len();
         let limit = if decided_by_engine {
@@ -77,7 +80,7 @@ pub(crate) async fn list<D: Dialect>(
         };
         let rows = scan::<D>(
             wire,
-            filter,
+            &filter,
             &matcher,
             start.take(),
             page.order,
@@ -106,7 +109,34 @@ pub(crate) async fn list<D: Dialect>(
         if full || end {
             return Ok(list);
         }
+        // The first rows in order had too few that match: now it pays to ask which could.
+        if std::mem::take(&mut to_narrow)
+            && let Some(found) = narrow::<D>(wire, &filter, &matcher).await?
+        {
+            filter = Cow::Owned(found);
+        }
     }
+}
+
+/// The filter for those jobs alone that could have its params, where an index knows them.
+async fn narrow<D: Dialect>(
+    wire: &mut Wire<'_, D>,
+    filter: &JobFilter,
+    matcher: &Matcher<'_>,
+) -> Result<Option<JobFilter>, Failure> {
+    let Some(terms) = matcher.params_terms() else {
+        return Ok(None);
+    };
+    let Some(mut ids) = D::find_by_params(wire, &terms).await? else {
+        return Ok(None);
+    };
+    if let Some(wanted) = &filter.ids {
+        ids.retain(|id| wanted.contains(id));
+    }
+    Ok(Some(JobFilter {
+        ids: Some(ids),
+        ..filter.clone()
+    }))
 }
 
 /// Where a row stands in the order of listing. The id is a text, since another program's may be
@@ -317,6 +347,11 @@ pub(crate) async fn count<D: Dialect>(
     let matcher = filter.compile()?;
     let mut counts = StatusCounts::default();
     let by_engine = filter.params.is_none();
+    let narrowed = match D::INDEXES_PARAMS {
+        true => narrow::<D>(wire, filter, &matcher).await?,
+        false => None,
+    };
+    let filter = narrowed.as_ref().unwrap_or(filter);
     for branches in branches(filter).chunks(MAX_BRANCHES) {
         let mut statement = QueryBuilder::<D>::new("");
         for (index, branch) in branches.iter().enumerate() {

@@ -12,6 +12,10 @@ pub(crate) const COLUMNS: &str = "jobs.id, jobs.creation_time, jobs.job_name, jo
     jobs.priority, jobs.next_attempt_at, jobs.max_retries, jobs.unique_key, jobs.lease_owner, \
     jobs.lease_expires_at, jobs.fence, jobs.last_error";
 
+/// Where among [`values`] the params are.
+#[cfg(feature = "postgres")]
+pub(crate) const PARAMS: usize = 3;
+
 /// The columns to insert: those of [`values`].
 pub(crate) const INSERT_COLUMNS: &str = "id, creation_time, job_name, params, timeout, status, \
     result, retry_count, last_update_time, priority, next_attempt_at, max_retries, unique_key, \

@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jobstore_core::Result;
+use jobstore_core::{JobFilter, Result};
 use sqlx::pool::{Pool, PoolConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
@@ -90,6 +90,16 @@ impl<D: Dialect> Sessions<D> {
             session.begin().await?;
         }
         Ok(session)
+    }
+
+    /// As [`acquire_to_read`](Self::acquire_to_read), for what this filter means.
+    pub(crate) async fn acquire_to_filter(&self, filter: &JobFilter) -> Result<Session<'_, D>> {
+        if D::INDEXES_PARAMS && filter.params.is_some() && self.habits.reads_alone {
+            let mut session = self.acquire().await?;
+            session.begin().await?;
+            return Ok(session);
+        }
+        self.acquire_to_read().await
     }
 
     /// A connection, to be given back by [`Session::end`].

@@ -123,7 +123,7 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
     async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<PagedList<Job>> {
         page.start(&filter.compile()?)?;
         let reading = self.readers.bounded(async {
-            let mut session = self.readers.acquire_to_read().await?;
+            let mut session = self.readers.acquire_to_filter(filter).await?;
             let done = read::list::<D>(&mut session.wire(self.claim_by), filter, page).await;
             Ok(session.end(done).await?)
         });
@@ -133,7 +133,7 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
     async fn count_jobs(&self, filter: &JobFilter) -> Result<StatusCounts> {
         filter.compile()?;
         let reading = self.readers.bounded(async {
-            let mut session = self.readers.acquire_to_read().await?;
+            let mut session = self.readers.acquire_to_filter(filter).await?;
             let done = read::count::<D>(&mut session.wire(self.claim_by), filter).await;
             Ok(session.end(done).await?)
         });

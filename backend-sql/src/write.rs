@@ -259,9 +259,8 @@ pub(crate) async fn delete<D: Dialect>(
     if ids.is_empty() {
         return Ok(ids);
     }
-    let mut statement = QueryBuilder::<D>::new(D::DELETE);
-    statement.push(" WHERE id");
-    D::push_one_of(&mut statement, row::id_values(&ids));
+    let mut statement = QueryBuilder::<D>::new("");
+    D::push_delete(&mut statement, row::id_values(&ids));
     wire.execute(statement).await?;
     if let DeleteRequest::Ids(asked) = request {
         let found: HashSet<JobId> = ids.iter().copied().collect();

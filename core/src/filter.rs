@@ -131,6 +131,12 @@ impl Matcher<'_> {
             .is_none_or(|filter| filter.matches(params.as_str()))
     }
 
+    /// The numbers that the params of every job meant have, as [`JobParams::terms`] gives them; none
+    /// when the filter says nothing about params.
+    pub fn params_terms(&self) -> Option<Vec<i64>> {
+        self.params.as_ref().map(ObjectFilter::terms)
+    }
+
     /// A text that is the same for filters that mean the same, to bind page tokens to.
     pub(crate) fn canonical(&self) -> String {
         let JobFilter {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::json::ObjectFilter;
 use crate::{Error, JobStatus, Result, Timestamp};
 
 /// The name of a job: a UUID, shown as 36 lower-case characters.
@@ -93,6 +94,18 @@ impl JobParams {
     /// The text as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A number for each top-level member, without zero: equal members have equal numbers, whatever
+    /// the order of keys and the spelling of numbers and strings.
+    ///
+    /// For backends that index params: of the jobs that a [filter](crate::JobFilter::params) means,
+    /// each has all [numbers of the filter](crate::Matcher::params_terms). Others may have them as
+    /// well, so what an index finds is still to be asked of
+    /// [`Matcher::matches_params`](crate::Matcher::matches_params). The numbers are the same in every
+    /// version, on every machine. None for a text that is not an object of strict JSON.
+    pub fn terms(&self) -> Option<Vec<i64>> {
+        Some(ObjectFilter::new(&self.0).ok()?.terms())
     }
 }
 

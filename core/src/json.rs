@@ -1,9 +1,12 @@
-//! Strict JSON checking and exact top-level matching, with no dependencies.
+//! Strict JSON checking and exact top-level matching.
 //!
 //! Texts come from outside and may be hostile, so nesting is checked by a scanner that does
 //! not recurse. Only values whose depth that scanner has already bounded are ever built.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
 
 /// The deepest nesting accepted, counting the top-level object as 1.
 ///
@@ -63,6 +66,31 @@ impl ObjectFilter {
     pub(crate) fn matches(&self, text: &str) -> bool {
         self.is_empty()
             || (check_object(text).is_ok() && self.matches_checked(text).unwrap_or(false))
+    }
+
+    /// The canonical text of each member, one that no other member has.
+    pub(crate) fn members(&self) -> impl ExactSizeIterator<Item = String> + '_ {
+        self.wanted.iter().map(|(key, value)| {
+            let mut member = String::new();
+            write_string(key, &mut member);
+            member.push(':');
+            member.push_str(value);
+            member
+        })
+    }
+
+    /// A number for each member, never zero.
+    pub(crate) fn terms(&self) -> Vec<i64> {
+        let term = |member: String| {
+            let mut hasher = SipHasher13::new();
+            hasher.write(member.as_bytes());
+            match hasher.finish().cast_signed() {
+                // Left for those who index, to mean something of their own.
+                0 => 1,
+                term => term,
+            }
+        };
+        self.members().map(term).collect()
     }
 
     /// Whether the filter is `{}`, which matches everything.

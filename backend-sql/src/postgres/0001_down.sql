@@ -1,1 +1,2 @@
+DROP TABLE jobs_params;
 DROP TABLE jobs;

@@ -19,7 +19,9 @@ CREATE TABLE jobs (
     fence BIGINT NOT NULL DEFAULT 0 CHECK (fence >= 0),
     last_error TEXT COLLATE "C",
     -- Whether next_attempt_at was found to have passed: such jobs are in the claim indexes.
-    due BIGINT NOT NULL DEFAULT 0
+    due BIGINT NOT NULL DEFAULT 0,
+    -- Whether jobs_params has a row of this job, or needs none. Rows of other programs have none.
+    indexed BIGINT NOT NULL DEFAULT 0
 ) WITH (
     -- A claim reads past every row version that nobody vacuumed yet, so this table is vacuumed by
     -- the number of changes, not by their part of a history that only grows.
@@ -46,3 +48,13 @@ CREATE INDEX jobs_ended ON jobs (last_update_time, id) WHERE status > 1;
 
 CREATE UNIQUE INDEX jobs_unique_key ON jobs (job_name, unique_key)
     WHERE unique_key IS NOT NULL AND status < 2;
+
+-- Searching by params: a number for each top-level member, in a table of its own, because what a
+-- claim or a finish writes would else be written to this index as well. There is no foreign key: it
+-- would be checked for each job, and a row too many costs nothing but its place.
+CREATE TABLE jobs_params (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    terms BIGINT[] NOT NULL
+);
+CREATE INDEX jobs_params_terms ON jobs_params USING GIN (terms);
+CREATE INDEX jobs_not_indexed ON jobs (id) WHERE indexed = 0;

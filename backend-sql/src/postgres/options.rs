@@ -344,3 +344,26 @@ fn is_plain_name(name: &str) -> bool {
         && name.len() <= 63
         && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }
+
+impl PostgresJobStore {
+    /// What `synchronous_commit` is on the store's connections, asked of the server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when the server cannot be reached.
+    pub async fn synchronous_commit(&self) -> Result<String> {
+        let asking = self.readers().bounded(async {
+            let mut session = self.readers().acquire_to_read().await?;
+            let mut found = None;
+            let statement = QueryBuilder::new("SELECT current_setting('synchronous_commit')");
+            let each = |row: &PgRow| found = Postgres::text(row, 0).ok().flatten();
+            let done = session
+                .wire(ClaimBy::default())
+                .fetch(statement, each)
+                .await;
+            session.end(done).await?;
+            found.ok_or_else(|| unavailable("the server does not say how it commits"))
+        });
+        asking.await?
+    }
+}

@@ -4,6 +4,7 @@ use jobstore_core::{Job, Lease, Result, Timestamp, claimed};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder};
 
+use super::params;
 use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire};
 use crate::error::{Failure, backend};
 use crate::row::{self, COLUMNS};
@@ -19,6 +20,23 @@ pub(super) fn push_unnest(statement: &mut Statement<Postgres>, rows: &[Vec<Value
         push_array(statement, &mut rows.iter().map(|row| row[column].clone()));
     }
     statement.push(")");
+}
+
+/// Writes the jobs, and what the index of params holds for them.
+pub(super) fn push_insert(statement: &mut Statement<Postgres>, columns: &str, rows: &[Vec<Value>]) {
+    statement.push("WITH new AS (SELECT * FROM ");
+    let with_terms = rows.iter().map(|row| {
+        let mut row = row.clone();
+        row.push(params::terms(&row[row::PARAMS]));
+        row
+    });
+    push_unnest(statement, &with_terms.collect::<Vec<_>>());
+    statement.push(format_args!(
+        " AS new ({columns}, terms)), \
+         job AS (INSERT INTO jobs ({columns}, indexed) SELECT {columns}, 1 FROM new) \
+         INSERT INTO jobs_params (id, terms) \
+         SELECT id, CAST(terms AS BIGINT[]) FROM new WHERE terms <> '{{}}'"
+    ));
 }
 
 /// Writes a placeholder for an array; all values are of the first one's type.
