@@ -141,6 +141,13 @@ impl Dialect for MySql {
             return of_server(number);
         }
         match &error {
+            // A certificate that is not the server's comes as what was read and made no sense.
+            sqlx::Error::Io(error)
+                if error.kind() == std::io::ErrorKind::InvalidData
+                    && error.to_string().contains("certificate") =>
+            {
+                backend(format!("TLS with the server failed: {error}"))
+            }
             sqlx::Error::Io(error) => unavailable(format!(
                 "the connection to the server failed: {}",
                 error.kind()

@@ -16,7 +16,7 @@ use jobstore_core::{
 };
 use jobstore_sql::{MySqlJobStore, MySqlOptions};
 use jobstore_test_servers::Server;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 /// What a worker needs that finds the tables ready.
@@ -283,4 +283,40 @@ async fn callers_in_each_others_way_all_get_their_verdicts() {
     let keys = JobFilter::default().with_job_name("b");
     let counts = stores[0].count_jobs(&keys).await.expect("counts");
     assert_eq!(counts.total(), 200, "one job for each key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_verify_identity_only_the_right_server_is_talked_to() {
+    let key = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        rcgen::generate_simple_self_signed(names).expect("makes a certificate")
+    };
+    let (own, strange) = (key(&["127.0.0.1"]), key(&["127.0.0.1"]));
+    let server = Server::mariadb()
+        .with_certificate(&own.cert.pem(), &own.signing_key.serialize_pem())
+        .start()
+        .expect("starts");
+    let verified = |authority: &rcgen::Certificate| {
+        way_to(&server)
+            .ssl_mode(MySqlSslMode::VerifyIdentity)
+            .ssl_ca_from_pem(authority.pem().into_bytes())
+    };
+    let store = open(MySqlOptions::new(verified(&own.cert))).await;
+    store
+        .create_job(NewJob::new("a", "{}"))
+        .await
+        .expect("creates");
+    for (way, what) in [
+        (verified(&strange.cert), "another authority's certificate"),
+        (
+            verified(&own.cert).host("localhost"),
+            "another host's certificate",
+        ),
+    ] {
+        let refused = MySqlOptions::new(way).open().await;
+        let Err(Error::Backend { source }) = refused else {
+            panic!("{what}: {refused:?}")
+        };
+        assert!(source.to_string().contains("TLS"), "{what}: {source}");
+    }
 }
