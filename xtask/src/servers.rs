@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use jobstore_test_servers::{Kind, Server};
+use jobstore_test_servers::{Kind, PgBouncer, Server};
 
 /// Servers that run for as long as this value is there, and never longer than this process.
 pub(crate) struct Servers(Vec<(Kind, Server)>);
@@ -34,7 +34,10 @@ pub(crate) fn start() -> Result<Servers> {
 /// tests say what is missing. Tests that kill servers need the programs whatever the environment names.
 fn install() -> Result<()> {
     let missing = Kind::ALL.into_iter().filter(|kind| !kind.is_installed());
-    let packages: Vec<_> = missing.map(Kind::package).collect();
+    let mut packages: Vec<_> = missing.map(Kind::package).collect();
+    if !PgBouncer::is_installed() {
+        packages.push(PgBouncer::PACKAGE);
+    }
     if packages.is_empty() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
