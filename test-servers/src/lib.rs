@@ -19,6 +19,7 @@
 
 mod find;
 mod mariadb;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod process;
@@ -30,6 +31,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
+
+pub use crate::pgbouncer::PgBouncer;
 
 use crate::find::User;
 use crate::port::Port;

@@ -20,11 +20,17 @@ pub(crate) fn programs() -> Result<(PathBuf, PathBuf)> {
 }
 
 pub(crate) fn make(maker: &Path, directory: &Path, user: &User) -> Result<()> {
+    // Its own, because a server that starts deletes what looks left over by another.
+    let temporary = directory.join("tmp");
+    std::fs::create_dir(&temporary)?;
+    user.own(&temporary)?;
     let mut command = user.command(maker, directory);
     command
+        .env("TMPDIR", &temporary)
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .args(["--skip-name-resolve", "--innodb-log-file-size=16M"])
-        .arg(with("--datadir=", &directory.join("data")));
+        .arg(with("--datadir=", &directory.join("data")))
+        .arg(with("--tmpdir=", &temporary));
     find::run(command)
 }
 
@@ -34,6 +40,7 @@ pub(crate) fn command(server: &Server) -> (Result<Command>, Signal) {
         // First, as the server wants it.
         command.arg("--no-defaults");
         command.arg(with("--datadir=", &directory.join("data")));
+        command.arg(with("--tmpdir=", &directory.join("tmp")));
         command.arg(with("--socket=", &directory.join("socket")));
         command.arg(with("--pid-file=", &directory.join("pid")));
         command.arg(format!("--port={}", server.port()));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use jobstore_test_servers::{Kind, Server};
+use jobstore_test_servers::{Kind, PgBouncer, Server};
 
 /// Servers that run for as long as this value is there, and never longer than this process.
 pub(crate) struct Servers(Vec<(Kind, Server)>);
@@ -20,7 +20,15 @@ impl Servers {
 /// Starts a server of each kind that the environment names none of.
 pub(crate) fn start() -> Result<Servers> {
     let missing = Kind::ALL.into_iter().filter(|kind| !kind.is_installed());
-    install(&missing.map(Kind::package).collect::<Vec<_>>())?;
+    let mut packages: Vec<_> = missing.map(Kind::package).collect();
+    if !PgBouncer::is_installed() {
+        packages.push(PgBouncer::PACKAGE);
+    }
+    // Shows a server another time than the machine's.
+    if !Path::new("/usr/bin/faketime").exists() {
+        packages.push("faketime");
+    }
+    install(&packages)?;
     let unnamed = |kind: &Kind| std::env::var_os(kind.variable()).is_none();
     let started = Kind::ALL.into_iter().filter(unnamed).map(|kind| {
         let server = Server::of(kind).start();
