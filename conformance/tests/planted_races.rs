@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jobstore_conformance::{Capabilities, Harness, Surroundings, history};
 use jobstore_core::{
-    Action, ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStore,
-    ManualClock, NewJob, PageRequest, PagedList, Result, StatusCounts, Timestamp, Update,
+    Action, ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStatus,
+    JobStore, ManualClock, NewJob, Order, PageRequest, PagedList, Result, StatusCounts, Timestamp,
+    Update,
 };
 use jobstore_memory::MemoryJobStore;
 use tokio::task::yield_now;
@@ -127,10 +128,31 @@ impl JobStore for Racy {
     }
 
     async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<PagedList<Job>> {
-        if self.race != Race::ListsAreTorn || page.size < 1_000 || page.token.is_some() {
+        if self.race != Race::ListsAreTorn || page.token.is_some() || !filter.statuses.is_empty() {
             return self.store.list_jobs(filter, page).await;
         }
-        self.store.list_jobs(filter, page).await
+        let mut torn = PagedList {
+            items: Vec::new(),
+            token: None,
+            unreadable: Vec::new(),
+        };
+        for status in JobStatus::ALL {
+            let one = filter.clone().with_statuses([status]);
+            torn.items.extend(self.store.list_jobs(&one, page).await?);
+            yield_now().await;
+        }
+        torn.items.sort_by_key(Job::list_order);
+        torn.items.dedup_by_key(|job| job.id);
+        if page.order == Order::Descending {
+            torn.items.reverse();
+        }
+        torn.items.truncate(page.size as usize);
+        if torn.items.len() == page.size as usize {
+            let last = torn.items.last();
+            let matcher = filter.compile()?;
+            torn.token = last.map(|last| page.token_after(last, &matcher));
+        }
+        Ok(torn)
     }
 
     async fn count_jobs(&self, filter: &JobFilter) -> Result<StatusCounts> {
@@ -233,6 +255,11 @@ fn a_claim_given_twice_is_caught() {
 #[test]
 fn stale_reads_are_caught() {
     caught(Race::ReadsAreStale);
+}
+
+#[test]
+fn lists_put_together_from_several_looks_are_caught() {
+    caught(Race::ListsAreTorn);
 }
 
 #[test]

@@ -6,8 +6,12 @@
 //! bitset) and a hash of the state, since what is left to explain depends on nothing else.
 //!
 //! Two kinds of operations are special. One whose outcome is unknown never returns, so it may be
-//! taken at any later point, and need not be taken at all. One that changes nothing where it fits is
-//! taken at once and never taken back: it stands in nobody's way.
+//! taken at any later point, and need not be taken at all. One whose reply says that it changed
+//! nothing is taken at once where it fits and never taken back: it stands in nobody's way.
+//!
+//! Operations on different things may be swapped, so only one of their orders is tried: whatever has
+//! yet to begin comes after the operation that returned first, so it is enough to go on with that
+//! one or with one that it depends on, directly or through others.
 
 use std::collections::HashSet;
 
@@ -25,11 +29,25 @@ pub(super) trait Operation {
     /// The operation that it comes after, beside those that had returned before.
     fn after(&self) -> Option<usize>;
 
-    /// The states to which it may lead, if its reply fits.
-    fn apply(&self, state: &Self::State) -> Vec<Self::State>;
+    /// What it may lead to, if its reply fits.
+    fn apply(&self, state: &Self::State) -> Effect<Self::State>;
+
+    /// Whether its reply says that it changed nothing.
+    fn only_sees(&self) -> bool;
+
+    /// Whether the order of the two may matter.
+    fn conflicts(&self, other: &Self) -> bool;
 
     /// What tells states apart.
     fn key(state: &Self::State) -> u128;
+}
+
+/// Where an operation may lead.
+pub(super) struct Effect<S> {
+    /// Its reply fits, and it may have changed nothing.
+    pub(super) same: bool,
+    /// The states that it may have made.
+    pub(super) changed: Vec<S>,
 }
 
 /// What a check came to.
@@ -51,35 +69,35 @@ pub(super) enum Verdict {
 
 /// Looks for an order, trying at most so many states.
 pub(super) fn check<O: Operation>(operations: &[O], start: O::State, budget: usize) -> Verdict {
-    let search = Search { operations };
+    let search = Search::new(operations);
     let mut tried: HashSet<(Vec<u64>, u128)> = HashSet::new();
     let mut best = (0, Vec::new());
     let mut stack = vec![(vec![0_u64; operations.len().div_ceil(64)], start)];
     while let Some((mut taken, state)) = stack.pop() {
         let ready = search.take_what_changes_nothing(&mut taken, &state);
-        if search.is_explained(&taken) {
+        let required = |index: &usize| operations[*index].returned().is_some();
+        let Some(first) = ready.iter().copied().find(required) else {
             return Verdict::Linearizable;
-        }
+        };
         if !tried.insert((taken.clone(), O::key(&state))) {
             continue;
         }
         if tried.len() > budget {
             return Verdict::TimedOut;
         }
-        let count = taken.iter().map(|word| word.count_ones()).sum::<u32>();
-        if count as usize >= best.0 {
-            let required = |index: &usize| operations[*index].returned().is_some();
-            best = (
-                count as usize,
-                ready.iter().copied().filter(required).collect(),
-            );
+        let next = search.bound_to(first, &ready);
+        let explained = taken.iter().map(|word| word.count_ones() as usize).sum();
+        if explained >= best.0 {
+            best = (explained, next.iter().copied().filter(required).collect());
         }
         // The last pushed is tried first: what returned first, and what is unknown at last.
-        for index in ready.into_iter().rev() {
-            for next in operations[index].apply(&state) {
+        for index in next.into_iter().rev() {
+            let Effect { same, changed } = operations[index].apply(&state);
+            let same = (same && required(&index)).then(|| state.clone());
+            for state in same.into_iter().chain(changed) {
                 let mut taken = taken.clone();
                 set(&mut taken, index);
-                stack.push((taken, next));
+                stack.push((taken, state));
             }
         }
     }
@@ -89,22 +107,37 @@ pub(super) fn check<O: Operation>(operations: &[O], start: O::State, budget: usi
 
 struct Search<'a, O> {
     operations: &'a [O],
+    /// For each operation, those whose order to it may matter.
+    conflicts: Vec<Vec<u64>>,
 }
 
-impl<O: Operation> Search<'_, O> {
+impl<'a, O: Operation> Search<'a, O> {
+    fn new(operations: &'a [O]) -> Self {
+        let conflicts = operations.iter().map(|one| {
+            let mut row = vec![0_u64; operations.len().div_ceil(64)];
+            for (index, other) in operations.iter().enumerate() {
+                if one.conflicts(other) {
+                    set(&mut row, index);
+                }
+            }
+            row
+        });
+        Self {
+            operations,
+            conflicts: conflicts.collect(),
+        }
+    }
+
     /// Takes every operation that fits here and changes nothing; returns those that may come next,
     /// by the time they returned.
     fn take_what_changes_nothing(&self, taken: &mut [u64], state: &O::State) -> Vec<usize> {
-        let key = O::key(state);
         loop {
             let ready = self.ready(taken);
             let free = ready.iter().copied().filter(|index| {
                 let operation = &self.operations[*index];
-                operation.returned().is_some()
-                    && operation
-                        .apply(state)
-                        .iter()
-                        .any(|next| O::key(next) == key)
+                operation.only_sees()
+                    && operation.returned().is_some()
+                    && operation.apply(state).same
             });
             let free: Vec<usize> = free.collect();
             if free.is_empty() {
@@ -134,9 +167,22 @@ impl<O: Operation> Search<'_, O> {
         ready
     }
 
-    fn is_explained(&self, taken: &[u64]) -> bool {
-        let mut operations = self.operations.iter().enumerate();
-        operations.all(|(index, operation)| operation.returned().is_none() || is_set(taken, index))
+    /// Those of the ready operations whose order to the first may matter, directly or through
+    /// others of them, and the first itself.
+    fn bound_to(&self, first: usize, ready: &[usize]) -> Vec<usize> {
+        let mut bound = vec![first];
+        let mut place = 0;
+        while let Some(&index) = bound.get(place) {
+            let row = &self.conflicts[index];
+            for other in ready {
+                if is_set(row, *other) && !bound.contains(other) {
+                    bound.push(*other);
+                }
+            }
+            place += 1;
+        }
+        let in_order = ready.iter().copied().filter(|index| bound.contains(index));
+        in_order.collect()
     }
 }
 
@@ -184,13 +230,25 @@ mod tests {
             self.after
         }
 
-        fn apply(&self, state: &u8) -> Vec<u8> {
-            match self.does {
-                Write(value) => vec![value],
-                Read(value) if value == *state => vec![value],
-                Swap(from, to) if from == *state => vec![to],
-                Read(_) | Swap(..) => Vec::new(),
+        fn apply(&self, state: &u8) -> Effect<u8> {
+            let next = match self.does {
+                Write(value) => Some(value),
+                Read(value) if value == *state => Some(value),
+                Swap(from, to) if from == *state => Some(to),
+                Read(_) | Swap(..) => None,
+            };
+            Effect {
+                same: next == Some(*state),
+                changed: next.into_iter().filter(|next| next != state).collect(),
             }
+        }
+
+        fn only_sees(&self) -> bool {
+            matches!(self.does, Read(_))
+        }
+
+        fn conflicts(&self, _: &Self) -> bool {
+            true
         }
 
         fn key(state: &u8) -> u128 {

@@ -1,7 +1,7 @@
 //! What a history is checked against: the jobs, and the pure rules of core.
 
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 
 use jobstore_core::{
@@ -9,7 +9,7 @@ use jobstore_core::{
     Timestamp, Update, claimed,
 };
 
-use super::check;
+use super::check::{self, Effect};
 
 /// Every job.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +58,38 @@ pub(super) struct Step {
     /// What the clock may have shown.
     pub(super) times: Vec<Timestamp>,
     pub(super) does: Does,
+    /// Hashes of the jobs and unique keys that it has to do with; none means all.
+    pub(super) touches: Vec<u64>,
+}
+
+/// Fills in what each step has to do with.
+pub(super) fn relate(steps: &mut [Step]) {
+    // A job's end frees its key, so whatever touches the job touches the key as well.
+    let mut keys: HashMap<JobId, Vec<u64>> = HashMap::new();
+    for new in steps.iter().flat_map(Step::new_jobs) {
+        if let (Some(id), Some(key)) = (new.id, &new.unique_key) {
+            let key = thing(&(&new.job_name, key));
+            keys.entry(id).or_default().push(key);
+        }
+    }
+    for step in steps {
+        if matches!(step.does, Does::ClaimFirst(..)) {
+            step.touches = Vec::new();
+            continue;
+        }
+        let ids = step.ids();
+        let mut touches: Vec<u64> = ids.iter().map(thing).collect();
+        touches.extend(ids.iter().filter_map(|id| keys.get(id)).flatten());
+        // So that the list of a step on nothing is not empty, which means all.
+        touches.push(thing(&(step.event, step.invoked, "itself")));
+        step.touches = touches;
+    }
+}
+
+fn thing(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a step does, and what the caller was told; replies are absent where the outcome is unknown.
@@ -78,6 +110,13 @@ pub(super) enum Does {
 }
 
 impl Step {
+    fn new_jobs(&self) -> &[NewJob] {
+        match &self.does {
+            Does::Create(new, _) => new,
+            _ => &[],
+        }
+    }
+
     /// The jobs it names.
     pub(super) fn ids(&self) -> Vec<JobId> {
         match &self.does {
@@ -98,7 +137,8 @@ impl Step {
         }
     }
 
-    fn at(&self, state: &State, now: Timestamp) -> Option<State> {
+    /// None if the reply does not fit; otherwise the state it makes, none if it changes nothing.
+    fn at(&self, state: &State, now: Timestamp) -> Option<Option<State>> {
         match &self.does {
             Does::Create(new, reply) => {
                 let (next, made) = create(state, new, now);
@@ -107,7 +147,7 @@ impl Step {
                     (Err(reply), Err(made)) => same_error(reply, made),
                     _ => false,
                 });
-                fits.then_some(next)
+                fits.then(|| (next.hash != state.hash).then_some(next))
             }
             Does::ClaimFirst(request, reply) => {
                 let mut due: Vec<&Arc<Job>> = state.jobs.values().collect();
@@ -118,15 +158,16 @@ impl Step {
                 let runs: Vec<Job> = runs.collect();
                 (runs == *reply).then(|| {
                     let mut next = state.clone();
+                    let any = !runs.is_empty();
                     runs.into_iter().for_each(|run| next.put(run));
-                    next
+                    any.then_some(next)
                 })
             }
             Does::ClaimOne(request, id, reply) => {
                 let job = state.jobs.get(id).filter(|job| is_due(job, request, now))?;
                 let run = claimed(job, &request.lease, now);
                 let fits = reply.as_ref().is_none_or(|reply| *reply == run);
-                fits.then(|| state.with(run))
+                fits.then(|| Some(state.with(run)))
             }
             Does::Update(update, reply) => {
                 let made = apply(state, update, now);
@@ -137,26 +178,26 @@ impl Step {
                 });
                 fits.then(|| match made {
                     Ok(job) if state.jobs.get(&job.id).is_none_or(|old| *old != job) => {
-                        state.with(Arc::unwrap_or_clone(job))
+                        Some(state.with(Arc::unwrap_or_clone(job)))
                     }
-                    _ => state.clone(),
+                    _ => None,
                 })
             }
             Does::Delete(request, id, reply) => {
                 let meant = state.jobs.get(id).is_some_and(|job| request.matches(job));
                 let fits = reply.is_none_or(|reply| reply == meant);
                 fits.then(|| {
-                    let mut next = state.clone();
-                    if meant {
+                    meant.then(|| {
+                        let mut next = state.clone();
                         next.remove(id);
-                    }
-                    next
+                        next
+                    })
                 })
             }
             Does::See(filter, id, seen) => {
                 let job = state.jobs.get(id);
                 let job = job.filter(|job| filter.as_ref().is_none_or(|filter| meets(job, filter)));
-                (job.map(|job| &**job) == seen.as_ref()).then(|| state.clone())
+                (job.map(|job| &**job) == seen.as_ref()).then_some(None)
             }
         }
     }
@@ -177,14 +218,48 @@ impl check::Operation for Step {
         self.after
     }
 
-    fn apply(&self, state: &State) -> Vec<State> {
-        let mut states: Vec<State> = Vec::new();
+    fn apply(&self, state: &State) -> Effect<State> {
+        let mut effect = Effect {
+            same: false,
+            changed: Vec::new(),
+        };
         for now in &self.times {
-            let next = self.at(state, *now);
-            let next = next.filter(|next| states.iter().all(|other| other.hash != next.hash));
-            states.extend(next);
+            match self.at(state, *now) {
+                Some(None) => effect.same = true,
+                Some(Some(next)) => {
+                    let known = |other: &State| other.hash == next.hash;
+                    if !effect.changed.iter().any(known) {
+                        effect.changed.push(next);
+                    }
+                }
+                None => {}
+            }
         }
-        states
+        effect
+    }
+
+    fn only_sees(&self) -> bool {
+        match &self.does {
+            Does::See(..) | Does::Delete(_, _, Some(false)) => true,
+            Does::Create(_, Some(reply)) => {
+                let mut creations = reply.iter().flatten();
+                creations.all(|creation| !creation.is_new())
+            }
+            Does::Update(_, Some(verdict)) => verdict.is_err(),
+            Does::ClaimFirst(_, jobs) => jobs.is_empty(),
+            Does::Create(_, None)
+            | Does::ClaimOne(..)
+            | Does::Update(_, None)
+            | Does::Delete(..) => false,
+        }
+    }
+
+    fn conflicts(&self, other: &Self) -> bool {
+        let all = self.touches.is_empty() || other.touches.is_empty();
+        all || self
+            .touches
+            .iter()
+            .any(|thing| other.touches.contains(thing))
     }
 
     fn key(state: &State) -> u128 {

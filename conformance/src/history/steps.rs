@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jobstore_core::{DeleteRequest, Job, JobId, Order, Timestamp};
 
 use super::record::{Call, Event, History, Reply};
-use super::spec::{Does, Step};
+use super::spec::{self, Does, Step};
 use crate::failure::{CaseResult, check, check_eq};
 
 /// Fails for a reply that is wrong in itself, whatever the others did.
@@ -70,6 +70,7 @@ pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
                 after,
                 times: times.clone(),
                 does,
+                touches: Vec::new(),
             });
             steps.len() - 1
         };
@@ -162,6 +163,7 @@ pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
             _ => {}
         }
     }
+    spec::relate(&mut steps);
     steps
 }
 
@@ -304,6 +306,7 @@ fn rebuilt(steps: &[Step], mut replace: impl FnMut(&Step) -> Vec<Step>) -> Vec<S
             ..new
         }));
     }
+    spec::relate(&mut made);
     made
 }
 
