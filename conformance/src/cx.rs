@@ -104,6 +104,11 @@ impl Cx {
         self.clock.advance(by);
     }
 
+    /// The clock that the store follows.
+    pub(crate) fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
     /// Moves the clock one millisecond forwards.
     pub fn tick(&self) {
         self.advance(Duration::from_millis(1));

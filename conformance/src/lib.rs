@@ -51,6 +51,7 @@ mod cx;
 mod failure;
 mod fault;
 mod harness;
+pub mod history;
 mod list;
 mod macros;
 pub mod model;

@@ -99,3 +99,34 @@ macro_rules! __conformance_cases {
         )+
     };
 }
+
+/// Tests with callers at once, in a module `conformance_history`: recorded histories that are
+/// checked for linearizability, and what holds for many jobs ([`history`](crate::history)).
+///
+/// A second argument says how many histories, a third how many jobs; the defaults suit a store that
+/// syncs every write.
+#[macro_export]
+macro_rules! conformance_history_tests {
+    ($harness:expr) => {
+        $crate::conformance_history_tests!($harness, 60);
+    };
+    ($harness:expr, $histories:expr) => {
+        $crate::conformance_history_tests!($harness, $histories, 2_000);
+    };
+    ($harness:expr, $histories:expr, $jobs:expr) => {
+        mod conformance_history {
+            #[allow(unused_imports, reason = "the harness may be named by its path")]
+            use super::*;
+
+            #[test]
+            fn some_order_explains_what_callers_saw() {
+                $crate::history::test(&$harness, $histories);
+            }
+
+            #[test]
+            fn of_many_jobs_none_is_lost_and_none_done_twice() {
+                $crate::history::many_jobs(&$harness, $jobs);
+            }
+        }
+    };
+}

@@ -8,7 +8,7 @@
 //! that programs collide often (few names, keys and ids) and shrink well.
 
 mod jobs;
-mod op;
+pub(crate) mod op;
 
 use std::fmt::Write as _;
 

@@ -172,7 +172,7 @@ fn lease(number: u8) -> Duration {
     Duration::from_millis(u64::from(number) + 1)
 }
 
-pub(super) fn policy(number: u8) -> RetryPolicy {
+pub(crate) fn policy(number: u8) -> RetryPolicy {
     let millis = Duration::from_millis;
     let (max_retries, base, max) = of(&[(0, 0, 0), (1, 0, 0), (3, 2, 5)], number);
     RetryPolicy {
@@ -182,7 +182,7 @@ pub(super) fn policy(number: u8) -> RetryPolicy {
     }
 }
 
-pub(super) fn claim_request(numbers: &[u8], limit: u8, duration: u8) -> ClaimRequest {
+pub(crate) fn claim_request(numbers: &[u8], limit: u8, duration: u8) -> ClaimRequest {
     ClaimRequest {
         job_names: names(numbers),
         limit: u32::from(limit) + 1,
@@ -193,7 +193,7 @@ pub(super) fn claim_request(numbers: &[u8], limit: u8, duration: u8) -> ClaimReq
     }
 }
 
-pub(super) fn purge_request(
+pub(crate) fn purge_request(
     cutoff: Timestamp,
     numbers: &[u8],
     statuses: &[u8],
@@ -212,7 +212,7 @@ pub(super) fn purge_request(
 }
 
 impl New {
-    pub(super) fn build(&self, now: Timestamp) -> NewJob {
+    pub(crate) fn build(&self, now: Timestamp) -> NewJob {
         NewJob {
             id: self.id.map(|number| {
                 let mut bytes = [0x40; 16];
@@ -230,7 +230,7 @@ impl New {
 
 impl Change {
     /// The update of the job whose current or last claim this is.
-    pub(super) fn build(&self, claim: Claim) -> Update {
+    pub(crate) fn build(&self, claim: Claim) -> Update {
         let action = self.act.build();
         match self.by {
             By::Id => Update::new(claim.id, action),
@@ -278,7 +278,7 @@ impl Act {
 }
 
 impl Filter {
-    pub(super) fn build(&self, now: Timestamp, id: impl Fn(u8) -> JobId) -> JobFilter {
+    pub(crate) fn build(&self, now: Timestamp, id: impl Fn(u8) -> JobId) -> JobFilter {
         let before = |millis: u8| after(now, -i64::from(millis));
         let statuses = self.statuses.iter();
         JobFilter {
@@ -299,7 +299,7 @@ impl Filter {
 }
 
 /// Any step, the telling ones more often.
-pub(super) fn any() -> impl Strategy<Value = Op> {
+pub(crate) fn any() -> impl Strategy<Value = Op> {
     let claim = (vec(0..3_u8, 0..3), 0..3_u8, 0..30_u8);
     let purge = (-2..40_i8, vec(0..3_u8, 0..3), vec(0..4_u8, 0..3), 0..3_u8);
     prop_oneof![

@@ -1,0 +1,170 @@
+use jobstore_core::{Action, ClaimRequest, Creation, Job, JobId, NewJob, Timestamp, Update};
+
+use super::record::{Call, Event, Reply, Tick};
+use super::*;
+
+/// Builds histories by hand: calls of several callers with their numbers.
+struct Told(History);
+
+impl Told {
+    fn new() -> Self {
+        let tick = Tick {
+            from: 0,
+            set: 0,
+            time: Timestamp::from_millis(5),
+        };
+        Self(History {
+            events: Vec::new(),
+            ticks: vec![tick],
+            callers: 2,
+        })
+    }
+
+    fn call(&mut self, caller: usize, invoked: u64, call: Call, reply: Option<(u64, Reply)>) {
+        self.0.events.push(Event {
+            caller,
+            invoked,
+            reply,
+            call,
+        });
+    }
+
+    fn create(&mut self) -> Job {
+        let new = NewJob::new("job", "{}").with_id(JobId::generate());
+        let job = new.clone().into_job(Timestamp::from_millis(5));
+        let at = self.0.events.last().map_or(1, |event| event.invoked + 10);
+        let created = Reply::Created(Ok(vec![Creation::Created(job.clone())]));
+        self.call(0, at, Call::Create(vec![new]), Some((at + 1, created)));
+        job
+    }
+}
+
+fn request(owner: &str) -> ClaimRequest {
+    ClaimRequest::new(owner, std::time::Duration::from_secs(1))
+}
+
+fn run_of(job: &Job, owner: &str) -> Job {
+    jobstore_core::claimed(job, &request(owner).lease, Timestamp::from_millis(5))
+}
+
+#[test]
+fn a_job_claimed_by_two_at_once_is_not_explained() {
+    let mut told = Told::new();
+    let job = told.create();
+    let run = run_of(&job, "a");
+    let reply = |end| Some((end, Reply::Claimed(vec![run.clone()])));
+    told.call(0, 20, Call::Claim(request("a")), reply(23));
+    assert!(explain(&told.0).is_ok());
+    told.call(1, 21, Call::Claim(request("a")), reply(22));
+    let (failure, stuck) = explain(&told.0).expect_err("claimed twice");
+    assert_eq!(stuck.len(), 1);
+    assert!(failure.got.contains(&job.id.to_string()), "{failure}");
+    let picture = picture::html(&told.0, &stuck, 7);
+    assert_eq!(picture.matches("class='stuck'").count(), 1, "{picture}");
+}
+
+#[test]
+fn a_claim_beside_another_may_take_less_and_alone_may_not() {
+    let mut told = Told::new();
+    let jobs = [told.create(), told.create()];
+    let second = run_of(&jobs[1], "a");
+    told.call(
+        0,
+        50,
+        Call::Claim(request("a")),
+        Some((53, Reply::Claimed(vec![second]))),
+    );
+    assert!(explain(&told.0).is_err());
+    told.call(
+        1,
+        51,
+        Call::Claim(request("b")),
+        Some((52, Reply::Claimed(Vec::new()))),
+    );
+    assert!(explain(&told.0).is_ok());
+}
+
+#[test]
+fn a_lost_claim_may_have_taken_a_job_later_and_only_once() {
+    let mut told = Told::new();
+    let job = told.create();
+    told.call(0, 20, Call::Claim(request("a")), None);
+    let seen = |job: &Job| Reply::Got(vec![Some(job.clone())]);
+    told.call(1, 21, Call::Get(vec![job.id]), Some((22, seen(&job))));
+    let run = run_of(&job, "a");
+    told.call(1, 23, Call::Get(vec![job.id]), Some((24, seen(&run))));
+    assert!(explain(&told.0).is_ok());
+    told.call(1, 25, Call::Get(vec![job.id]), Some((26, seen(&job))));
+    assert!(explain(&told.0).is_err());
+}
+
+#[test]
+fn a_batch_of_creates_is_seen_whole() {
+    let mut told = Told::new();
+    let new = [0, 1].map(|_| NewJob::new("job", "{}").with_id(JobId::generate()));
+    let jobs = new
+        .clone()
+        .map(|new| new.into_job(Timestamp::from_millis(5)));
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let created = Reply::Created(Ok(jobs.iter().cloned().map(Creation::Created).collect()));
+    told.call(0, 1, Call::Create(new.to_vec()), Some((9, created)));
+    let first = Reply::Got(vec![Some(jobs[0].clone())]);
+    told.call(1, 2, Call::Get(ids[..1].to_vec()), Some((3, first)));
+    assert!(explain(&told.0).is_ok());
+    told.call(
+        1,
+        4,
+        Call::Get(ids[1..].to_vec()),
+        Some((5, Reply::Got(vec![None]))),
+    );
+    assert!(explain(&told.0).is_err());
+}
+
+#[test]
+fn items_of_a_batch_happen_in_order_and_not_at_once() {
+    let mut told = Told::new();
+    let job = told.create();
+    let started = Update::new(job.id, Action::Start { lease: None });
+    let finish = Update::new(job.id, Action::Finish { result: None });
+    let at = Timestamp::from_millis(5);
+    let changed = |job: &Job, update: &Update| match update.apply(job, at) {
+        Ok(jobstore_core::Applied::Changed(job)) => job,
+        other => panic!("{other:?}"),
+    };
+    let running = changed(&job, &started);
+    let ended = changed(&running, &finish);
+    let seen = |job: &Job| Reply::Got(vec![Some(job.clone())]);
+    let verdicts = Reply::Updated(vec![Ok(running.clone()), Ok(ended.clone())]);
+    let batch = Call::Update(vec![started.clone(), finish.clone()]);
+    told.call(0, 20, batch, Some((29, verdicts)));
+    told.call(1, 21, Call::Get(vec![job.id]), Some((22, seen(&running))));
+    assert!(explain(&told.0).is_ok());
+    told.call(1, 23, Call::Get(vec![job.id]), Some((24, seen(&job))));
+    assert!(explain(&told.0).is_err());
+}
+
+#[test]
+fn a_list_leaves_out_no_job_that_was_there_throughout() {
+    let mut told = Told::new();
+    let jobs = [told.create(), told.create(), told.create()];
+    let page = |size| {
+        let page = jobstore_core::PageRequest::default().with_size(size);
+        Call::List(jobstore_core::JobFilter::default(), page)
+    };
+    let listed =
+        |jobs: &[&Job], more| Reply::Listed(jobs.iter().map(|job| (*job).clone()).collect(), more);
+    told.call(
+        1,
+        50,
+        page(2),
+        Some((51, listed(&[&jobs[0], &jobs[1]], true))),
+    );
+    assert!(explain(&told.0).is_ok());
+    told.call(
+        1,
+        60,
+        page(2),
+        Some((61, listed(&[&jobs[0], &jobs[2]], true))),
+    );
+    assert!(explain(&told.0).is_err());
+}
