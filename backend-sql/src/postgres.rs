@@ -148,6 +148,13 @@ impl Dialect for Postgres {
                     .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
                     .map(|error| error.severity()),
             ),
+            // A certificate that is not the server's comes as what was read and made no sense.
+            sqlx::Error::Io(error)
+                if error.kind() == std::io::ErrorKind::InvalidData
+                    && error.to_string().contains("certificate") =>
+            {
+                backend(format!("TLS with the server failed: {error}"))
+            }
             sqlx::Error::Io(error) => unavailable(format!(
                 "the connection to the server failed: {}",
                 error.kind()

@@ -10,7 +10,7 @@ use common::load;
 use common::postgres::{Schema, server};
 use futures_util::future::join_all;
 use jobstore_core::{
-    Action, ClaimRequest, DeleteRequest, Error, Job, JobFilter, JobStatus, JobStore,
+    Action, ClaimRequest, DeleteRequest, Error, Job, JobFilter, JobId, JobStatus, JobStore,
     JobStoreExt as _, NewJob, Order, PageRequest, Result, Update,
 };
 use jobstore_sql::{PostgresJobStore, PostgresOptions};
@@ -497,4 +497,10 @@ async fn the_index_of_params_finds_every_match_also_of_other_programs() {
         .await
         .expect("counts");
     assert_eq!(left, 0);
+    // What another program left behind is in nobody's way.
+    let again = NewJob::new("a", r#"{"n": 3}"#).with_id(JobId::generate());
+    let job = create(&store, again.clone()).await;
+    run(&mut schema.connect().await, "DELETE FROM jobs").await;
+    let again = again.with_id(job.id);
+    assert_eq!(create(&store, again).await.id, job.id);
 }

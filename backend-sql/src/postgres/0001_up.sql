@@ -51,7 +51,8 @@ CREATE UNIQUE INDEX jobs_unique_key ON jobs (job_name, unique_key)
 
 -- Searching by params: a number for each top-level member, in a table of its own, because what a
 -- claim or a finish writes would else be written to this index as well. There is no foreign key: it
--- would be checked for each job, and a row too many costs nothing but its place.
+-- would be checked for each job, and a row too many costs nothing but its place, until a job of that
+-- id comes again.
 CREATE TABLE jobs_params (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     terms BIGINT[] NOT NULL

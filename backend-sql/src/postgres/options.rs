@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jobstore_core::{Clock, Error, Result, StoreClock};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, QueryBuilder};
 
 use super::PostgresJobStore;
 use crate::clock::ServerClock;
@@ -212,8 +212,13 @@ impl PostgresOptions {
                 Box::pin(async move { Postgres::run(connection, settings.to_string()).await })
             }),
         };
-        let pool = options.connect_with(connect);
-        match tokio::time::timeout(self.call_timeout, pool).await {
+        let opening = async {
+            // The pool would go on trying where nobody answers.
+            let first = connect.connect().await?;
+            first.close().await?;
+            options.connect_with(connect).await
+        };
+        match tokio::time::timeout(self.call_timeout, opening).await {
             Ok(pool) => pool.map_err(Postgres::error),
             Err(_) => Err(unavailable("the server does not answer")),
         }

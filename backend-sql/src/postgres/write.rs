@@ -35,7 +35,8 @@ pub(super) fn push_insert(statement: &mut Statement<Postgres>, columns: &str, ro
         " AS new ({columns}, terms)), \
          job AS (INSERT INTO jobs ({columns}, indexed) SELECT {columns}, 1 FROM new) \
          INSERT INTO jobs_params (id, terms) \
-         SELECT id, CAST(terms AS BIGINT[]) FROM new WHERE terms <> '{{}}'"
+         SELECT id, CAST(terms AS BIGINT[]) FROM new WHERE terms <> '{{}}' \
+         ON CONFLICT (id) DO UPDATE SET terms = EXCLUDED.terms"
     ));
 }
 
