@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use futures_util::TryStreamExt as _;
-use jobstore_core::{Job, Lease, Timestamp};
+use jobstore_core::{Error, Job, Lease, Timestamp};
 use sqlx::database::HasStatementCache;
 use sqlx::{
     AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Executor, IntoArguments,
@@ -40,6 +40,10 @@ pub trait Dialect: Driver {
     /// Keeps others from changing the schema until the transaction ends, where its beginning alone
     /// does not.
     const LOCK_SCHEMA: Option<&'static str>;
+
+    /// Whether each change of the schema commits by itself, so that the step after the one recorded
+    /// may be done, wholly or in part.
+    const COMMITS_SCHEMA: bool = false;
 
     /// Lets others change the schema again, where the end of the transaction alone does not.
     const UNLOCK_SCHEMA: Option<&'static str> = None;
@@ -226,6 +230,14 @@ impl Value {
         }
     }
 
+    /// About how long it is on its way to the engine.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(Some(text)) => text.len() + 9,
+            _ => 9,
+        }
+    }
+
     /// The text; of another type, none.
     pub fn into_text(self) -> Option<String> {
         match self {
@@ -390,6 +402,38 @@ pub(crate) fn pieces<T: Sync>(mut rows: &[T], most: usize) -> impl Iterator<Item
         rows = rest;
         Some(piece)
     })
+}
+
+/// What a statement needs beside the values of its rows, in bytes, and what a value needs beside
+/// itself: its own id and words where each row is told by its id.
+const BESIDE: (usize, usize) = (8192, 64);
+
+/// Splits rows into pieces whose statements are far from the longest that the engine takes, but for
+/// a row that is long by itself.
+pub(crate) fn fitting(mut rows: &[Vec<Value>], packet: usize) -> impl Iterator<Item = &[Vec<Value>]> + Send {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fit = rows.iter().take_while(|row| {
+            let beside = row.len() * BESIDE.1;
+            bytes += row.iter().map(Value::bytes).sum::<usize>() + beside;
+            bytes <= packet / 4
+        });
+        let length = fit.count().max(1).min(rows.len());
+        let (piece, rest) = rows.split_at(length);
+        rows = rest;
+        (length > 0).then_some(piece)
+    })
+}
+
+/// Refuses a row with so many bytes of text that no statement can carry it. Sent all the same, it
+/// would cost the connection.
+pub(crate) fn fits(bytes: usize, packet: usize, field: impl FnOnce() -> String) -> Result<(), Error> {
+    if bytes.saturating_add(BESIDE.0) <= packet {
+        return Ok(());
+    }
+    let most = "the server takes statements of";
+    let reason = format!("{most} {packet} bytes at most (max_allowed_packet)");
+    Err(Error::invalid(field(), reason))
 }
 
 /// Writes `(?, ?, …)`. The last value is repeated up to one of the lengths, which changes no set.

@@ -10,6 +10,8 @@
 //! SQLite: a returned call is on disk (WAL with `synchronous=FULL`) and survives a power cut. The
 //! lower level is [`Synchronous::Normal`](sqlite::Synchronous::Normal), by name only.
 //!
+//! MySQL and MariaDB: see [`mysql`].
+//!
 //! # Runtime
 //!
 //! The task runs on the tokio runtime that opened the store. When that runtime is gone, calls that

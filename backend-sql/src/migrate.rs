@@ -112,7 +112,8 @@ async fn steps<D: Dialect>(
         }
     } else {
         let steps = D::migrations().iter().rev();
-        for step in steps.filter(|step| step.version <= found) {
+        let begun = found + i64::from(D::COMMITS_SCHEMA);
+        for step in steps.filter(|step| step.version <= begun) {
             let delete = "DELETE FROM jobstore_migrations WHERE version = ";
             wire.execute(push_version(delete, step)).await?;
             wire.run(step.down).await?;

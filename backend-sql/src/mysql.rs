@@ -21,6 +21,8 @@
 //! character sets and collations of the server and the database are.
 
 mod options;
+#[cfg(test)]
+mod plan;
 mod write;
 
 use jobstore_core::{Error, Job, Lease, Result, Timestamp};
@@ -58,6 +60,7 @@ impl Dialect for MySql {
     // do not share it.
     const LOCK_SCHEMA: Option<&'static str> =
         Some("DO GET_LOCK(CONCAT('jobstore ', SHA1(COALESCE(DATABASE(), ''))), 60)");
+    const COMMITS_SCHEMA: bool = true;
     const UNLOCK_SCHEMA: Option<&'static str> =
         Some("DO RELEASE_LOCK(CONCAT('jobstore ', SHA1(COALESCE(DATABASE(), ''))))");
     const ENDED_AT: &'static str = "ended_at";
@@ -138,6 +141,13 @@ impl Dialect for MySql {
             return of_server(number);
         }
         match &error {
+            // A certificate that is not the server's comes as what was read and made no sense.
+            sqlx::Error::Io(error)
+                if error.kind() == std::io::ErrorKind::InvalidData
+                    && error.to_string().contains("certificate") =>
+            {
+                backend(format!("TLS with the server failed: {error}"))
+            }
             sqlx::Error::Io(error) => unavailable(format!(
                 "the connection to the server failed: {}",
                 error.kind()

@@ -131,6 +131,12 @@ impl Dialect for Postgres {
                     .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
                     .map(|error| error.severity()),
             ),
+            sqlx::Error::Io(error)
+                if error.kind() == std::io::ErrorKind::InvalidData
+                    && error.to_string().contains("certificate") =>
+            {
+                backend(format!("TLS with the server failed: {error}"))
+            }
             sqlx::Error::Io(error) => unavailable(format!(
                 "the connection to the server failed: {}",
                 error.kind()

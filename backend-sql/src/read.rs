@@ -112,9 +112,9 @@ pub(crate) async fn list<D: Dialect>(
 /// Where a row stands in the order of listing. The id is a text, since another program's may be
 /// anything.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    time: i64,
-    id: String,
+pub(crate) struct Place {
+    pub(crate) time: i64,
+    pub(crate) id: String,
 }
 
 struct Scanned {
@@ -147,7 +147,7 @@ async fn scan<D: Dialect>(
             });
         }).await?;
     }
-    if branches.len() > MAX_BRANCHES {
+    if branches.len() > 1 {
         rows.sort_by(|a, b| match order {
             Order::Ascending => a.place.cmp(&b.place),
             Order::Descending => b.place.cmp(&a.place),
@@ -159,12 +159,12 @@ async fn scan<D: Dialect>(
 
 /// One status and name, or the ids: what an index finds at once.
 #[derive(Clone, Copy)]
-enum Branch<'a> {
+pub(crate) enum Branch<'a> {
     Status(JobStatus, Option<&'a str>),
     Ids(&'a [JobId]),
 }
 
-fn branches(filter: &JobFilter) -> Vec<Branch<'_>> {
+pub(crate) fn branches(filter: &JobFilter) -> Vec<Branch<'_>> {
     if let Some(ids) = &filter.ids {
         return if ids.is_empty() {
             Vec::new()
@@ -199,7 +199,7 @@ fn branches(filter: &JobFilter) -> Vec<Branch<'_>> {
         .collect()
 }
 
-fn page_statement<D: Dialect>(
+pub(crate) fn page_statement<D: Dialect>(
     filter: &JobFilter,
     branches: &[Branch<'_>],
     start: Option<&Place>,
@@ -238,9 +238,10 @@ fn page_statement<D: Dialect>(
         statement.push(format_args!(") AS branch_{index}"));
     }
     statement.push(format_args!(
+        // The rows found are put in order here: an engine that sorted them would carry their params
+        // through its buffer.
         " ORDER BY place_time{direction}, place_id{direction} LIMIT {limit}) AS page \
-         JOIN jobs ON jobs.id = page.place_id \
-         ORDER BY jobs.creation_time{direction}, jobs.id{direction}"
+         JOIN jobs ON jobs.id = page.place_id"
     ));
     statement
 }

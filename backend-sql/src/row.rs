@@ -56,6 +56,18 @@ pub(crate) fn values(job: &Job, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// How long the texts of a new job are.
+pub(crate) fn bytes(job: &Job) -> usize {
+    let key = job.unique_key.as_ref().map_or(0, String::len);
+    job.job_name.len() + job.params.as_str().len() + key
+}
+
+/// How long the texts are that an update may have changed.
+pub(crate) fn changed_bytes(job: &Job) -> usize {
+    let texts = [&job.result, &job.last_error, &job.lease_owner];
+    texts.into_iter().flatten().map(String::len).sum()
+}
+
 /// What an update may have changed.
 pub(crate) fn changes(job: &Job, now: Timestamp) -> Vec<Value> {
     vec![

@@ -11,7 +11,7 @@ use jobstore_core::{
 };
 use sqlx::QueryBuilder;
 
-use crate::dialect::{Dialect, Value, Wire};
+use crate::dialect::{Dialect, Value, Wire, fits, fitting};
 use crate::error::Failure;
 use crate::read::by_id;
 use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS};
@@ -35,8 +35,13 @@ pub(crate) async fn create<D: Dialect>(
     for call in calls {
         let mut creations: Vec<Creation> = Vec::with_capacity(call.len());
         let mut refused = None;
-        for job in *call {
+        for (index, job) in call.iter().enumerate() {
             let job = job.clone().into_job(now);
+            let field = || format!("jobs[{index}].params");
+            if let Err(error) = fits(row::bytes(&job), wire.packet, field) {
+                refused = Some(error);
+                break;
+            }
             let key = owned(job.held_unique_key());
             if let Some(holder) = key.as_ref().and_then(|key| holders.get(key)) {
                 creations.push(Creation::Existing(holder.clone()));
@@ -68,7 +73,7 @@ pub(crate) async fn create<D: Dialect>(
         }
     }
     let rows: Vec<Vec<Value>> = inserts.iter().map(|job| row::values(job, now)).collect();
-    for rows in D::pieces(&rows) {
+    for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
         let mut statement = QueryBuilder::<D>::new("");
         D::push_insert(&mut statement, INSERT_COLUMNS, rows);
         wire.execute(statement).await?;
@@ -136,6 +141,7 @@ pub(crate) async fn update<D: Dialect>(
         .collect();
     ids.sort_unstable();
     ids.dedup();
+    let packet = wire.packet;
     let mut jobs = by_id::<D>(wire, &ids, D::LOCK_ROWS).await?;
     // Taken while the rows are ours, so that times follow the order of changes.
     let now = clock.now();
@@ -163,6 +169,7 @@ pub(crate) async fn update<D: Dialect>(
             let Applied::Changed(next) = update.apply(job, now)? else {
                 return Ok(job.clone());
             };
+            fits(row::changed_bytes(&next), packet, || "result".into())?;
             let (held, holds) = (owned(job.held_unique_key()), owned(next.held_unique_key()));
             if held != holds {
                 if let Some(&holder) = holds.as_ref().and_then(|key| holders.get(key)) {
@@ -196,7 +203,7 @@ pub(crate) async fn write_changes<D: Dialect>(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let rows: Vec<Vec<Value>> = jobs.iter().map(|job| row::changes(job, now)).collect();
-    for rows in D::pieces(&rows) {
+    for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
         let mut statement = QueryBuilder::<D>::new("");
         D::push_update(&mut statement, &CHANGED_COLUMNS, rows);
         wire.execute(statement).await?;

@@ -49,6 +49,15 @@ enum Cli {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Three MariaDB servers as a Galera cluster: claims and finishes jobs through all of them while
+    /// one is killed and brought back, and checks that each job was finished once.
+    ///
+    /// Installs Debian's packages galera-4 and rsync where they are missing and it may.
+    Galera {
+        /// How many jobs.
+        #[arg(long, default_value_t = 30_000)]
+        jobs: u32,
+    },
 }
 
 /// Reports errors itself: returning them from `main` would print a backtrace
@@ -62,6 +71,7 @@ fn main() -> ExitCode {
         Cli::Demo => demo::demo(),
         Cli::Check => check(),
         Cli::Test { args } => test(&args),
+        Cli::Galera { jobs } => galera(jobs),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,6 +105,7 @@ fn test(args: &[OsString]) -> Result<()> {
     run(tests.args(args).envs(servers.variables()))?;
     drop(servers);
     if args.is_empty() {
+        galera(600)?;
         // The first command of the README, on the binaries that the tests have built.
         demo::demo()?;
         for example in EXAMPLES {
@@ -104,6 +115,13 @@ fn test(args: &[OsString]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn galera(jobs: u32) -> Result<()> {
+    servers::install_galera()?;
+    let mut test = cargo("test --package jobstore-sql --all-features --test galera");
+    test.args(["--", "--ignored", "--nocapture"]);
+    run(test.env("JOBSTORE_FAULT_JOBS", jobs.to_string()))
 }
 
 /// A cargo command with arguments separated by spaces.

@@ -1,5 +1,6 @@
 //! The servers that tests need.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -18,7 +19,12 @@ impl Servers {
 
 /// Starts a server of each kind that the environment names none of.
 pub(crate) fn start() -> Result<Servers> {
-    install()?;
+    let missing = Kind::ALL.into_iter().filter(|kind| !kind.is_installed());
+    let mut packages: Vec<_> = missing.map(Kind::package).collect();
+    if !PgBouncer::is_installed() {
+        packages.push(PgBouncer::PACKAGE);
+    }
+    install(&packages)?;
     let unnamed = |kind: &Kind| std::env::var_os(kind.variable()).is_none();
     let started = Kind::ALL.into_iter().filter(unnamed).map(|kind| {
         let server = Server::of(kind).start();
@@ -30,14 +36,22 @@ pub(crate) fn start() -> Result<Servers> {
     started.collect::<Result<_>>().map(Servers)
 }
 
-/// Installs Debian's packages where programs are missing and this may be done. Where it may not, the
-/// tests say what is missing. Tests that kill servers need the programs whatever the environment names.
-fn install() -> Result<()> {
-    let missing = Kind::ALL.into_iter().filter(|kind| !kind.is_installed());
-    let mut packages: Vec<_> = missing.map(Kind::package).collect();
-    if !PgBouncer::is_installed() {
-        packages.push(PgBouncer::PACKAGE);
-    }
+/// Sees to what a cluster needs beside MariaDB: Galera itself, and what nodes copy each other with.
+pub(crate) fn install_galera() -> Result<()> {
+    let needed = [
+        ("/usr/sbin/mariadbd", Kind::MariaDb.package()),
+        ("/usr/lib/galera/libgalera_smm.so", "galera-4"),
+        ("/usr/bin/rsync", "rsync"),
+    ];
+    let missing = needed
+        .into_iter()
+        .filter(|(file, _)| !Path::new(file).exists());
+    install(&missing.map(|(_, package)| package).collect::<Vec<_>>())
+}
+
+/// Installs Debian's packages where this may be done. Where it may not, the tests say what is missing.
+/// Tests that kill servers need the programs whatever the environment names.
+fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -49,11 +63,7 @@ fn install() -> Result<()> {
     if apt(&["--version"]).output().is_err() {
         return Ok(());
     }
-    let install = [
-        &["install", "--yes", "--no-install-recommends"],
-        &packages[..],
-    ]
-    .concat();
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
     crate::run(&mut apt(&install)).or_else(|_| {
         // A machine that is new has no lists of packages yet.
         crate::run(&mut apt(&["update"]))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jobstore_core::{Clock, Error, Result, StoreClock};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlRow};
-use sqlx::{MySql, MySqlPool, QueryBuilder};
+use sqlx::{ConnectOptions as _, Connection as _, MySql, MySqlPool, QueryBuilder};
 
 use super::MySqlJobStore;
 use crate::clock::ServerClock;
@@ -156,23 +156,30 @@ impl MySqlOptions {
             // dropped half way. Nobody can commit that any more, and to begin another would.
             false => "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION",
         };
-        let pool = match &self.source {
-            Source::Pool(pool) => pool.clone(),
-            Source::Connect(connect) => self.pool(connect).await?,
+        let opening = async {
+            match &self.source {
+                Source::Pool(pool) => {
+                    let mut connection = pool.acquire().await.map_err(MySql::error)?;
+                    let settings = Settings::read(&mut connection).await?;
+                    Ok::<_, Error>((settings, pool.clone()))
+                }
+                Source::Connect(connect) => {
+                    // The pool would go on trying where nobody answers.
+                    let mut first = connect.connect().await.map_err(MySql::error)?;
+                    let settings = Settings::read(&mut first).await?;
+                    first.close().await.map_err(MySql::error)?;
+                    Ok((settings, self.pool(connect)))
+                }
+            }
         };
-        let reading = async {
-            let mut connection = pool.acquire().await.map_err(MySql::error)?;
-            Settings::read(&mut connection).await
-        };
-        let settings = match tokio::time::timeout(self.call_timeout, reading).await {
-            Ok(settings) => settings?,
+        let (settings, pool) = match tokio::time::timeout(self.call_timeout, opening).await {
+            Ok(opened) => opened?,
             Err(_) => return Err(unavailable("the server does not answer")),
         };
         settings.check(own)?;
         let habits = Habits {
             begin: begin.into(),
-            // One statement alone sees one state, whatever the isolation.
-            reads_alone: true,
+            reads_alone: own,
             // A claim takes several statements.
             writes_alone: false,
             prepares: true,
@@ -183,9 +190,9 @@ impl MySqlOptions {
         Ok((Sessions::new(pool, habits), settings))
     }
 
-    async fn pool(&self, connect: &MySqlConnectOptions) -> Result<MySqlPool> {
+    fn pool(&self, connect: &MySqlConnectOptions) -> MySqlPool {
         let settings: Arc<str> = self.settings().into();
-        let options = MySqlPoolOptions::new()
+        MySqlPoolOptions::new()
             .max_connections(self.max_connections)
             .acquire_timeout(self.call_timeout)
             // Connections rest with the store, not in the pool.
@@ -195,12 +202,8 @@ impl MySqlOptions {
             .after_connect(move |connection, _| {
                 let settings = settings.to_string();
                 Box::pin(async move { MySql::run(connection, settings).await })
-            });
-        let pool = options.connect_with(connect.clone());
-        match tokio::time::timeout(self.call_timeout, pool).await {
-            Ok(pool) => pool.map_err(MySql::error),
-            Err(_) => Err(unavailable("the server does not answer")),
-        }
+            })
+            .connect_lazy_with(connect.clone())
     }
 
     fn validate(&self) -> Result<()> {
@@ -330,6 +333,22 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+impl MySqlJobStore {
+    /// The settings in force, asked of the server itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when no connection is free, or the server does not answer.
+    pub async fn settings(&self) -> Result<Settings> {
+        let reading = self.readers().bounded(async {
+            let mut session = self.readers().acquire_to_read().await?;
+            let read = Settings::read(&mut session).await;
+            Ok(session.end(read.map_err(Into::into)).await?)
+        });
+        reading.await?
     }
 }
 

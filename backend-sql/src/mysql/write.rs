@@ -7,7 +7,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, QueryBuilder, Row as _};
 
 use crate::dialect::{
-    ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, push_rows, push_set,
+    ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, fitting, push_rows, push_set,
 };
 use crate::error::{Failure, FailureExt as _, unavailable};
 use crate::read::MAX_BRANCHES;
@@ -67,42 +67,44 @@ pub(super) async fn claim(
     let running: Vec<Job> = running
         .map(|(job, lease)| claimed(job, lease, now))
         .collect();
-    let pairs: Vec<(&Job, &Job)> = jobs.iter().zip(&running).collect();
-    for pairs in MySql::pieces(&pairs) {
-        take(wire, pairs, now).await?;
-    }
+    take(wire, &jobs, &running, now).await?;
     Ok(running.into_iter().enumerate().collect())
 }
 
 /// Writes what became of pending jobs, provided that they are still as they were read.
 async fn take(
     wire: &mut Wire<'_, MySql>,
-    pairs: &[(&Job, &Job)],
+    mut pending: &[Job],
+    running: &[Job],
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let rows: Vec<Vec<Value>> = pairs
-        .iter()
-        .map(|(_, job)| row::changes(job, now))
-        .collect();
+    let rows: Vec<Vec<Value>> = running.iter().map(|job| row::changes(job, now)).collect();
+    for rows in fitting(&rows, wire.packet).flat_map(MySql::pieces) {
+        let (these, others) = pending.split_at(rows.len());
+        pending = others;
+        let mut statement = take_statement(these, rows);
+        let query = statement.build().persistent(wire.prepares);
+        let done = query.execute(&mut *wire.connection).await;
+        // The rows that were found, not those that the update changed: so sqlx asks for it.
+        let taken = done.map_err(Failure::of::<MySql>)?.rows_affected();
+        if usize::try_from(taken) != Ok(rows.len()) {
+            return Err(Failure::Conflict(unavailable(
+                "other claims were in the way for too long",
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn take_statement(pending: &[Job], rows: &[Vec<Value>]) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("");
-    push_update(&mut statement, &CHANGED_COLUMNS, &rows);
-    statement.push(" AND claim_rank IS NOT NULL AND (id, fence) IN ");
-    let read = pairs
-        .iter()
-        .map(|(job, _)| vec![job.id.to_string().into(), row::fence(job)]);
-    statement.push("(");
+    push_update(&mut statement, &CHANGED_COLUMNS, rows);
+    statement.push(" AND claim_rank IS NOT NULL AND (id, fence) IN (");
+    let read = pending.iter();
+    let read = read.map(|job| vec![job.id.to_string().into(), row::fence(job)]);
     push_rows(&mut statement, &read.collect::<Vec<_>>());
     statement.push(")");
-    let query = statement.build().persistent(wire.prepares);
-    let done = query.execute(&mut *wire.connection).await;
-    // The rows that were found, not those that the update changed: so sqlx asks for it.
-    let taken = done.map_err(Failure::of::<MySql>)?.rows_affected();
-    if usize::try_from(taken) == Ok(pairs.len()) {
-        return Ok(());
-    }
-    Err(Failure::Conflict(unavailable(
-        "other claims were in the way for too long",
-    )))
+    statement
 }
 
 /// What ends a statement that reads rows to be claimed.
@@ -282,7 +284,7 @@ pub(super) fn candidates_statement(
 }
 
 /// Those of the jobs that are still to be claimed.
-fn again_statement(ids: &[String], now: Timestamp) -> Statement<MySql> {
+pub(super) fn again_statement(ids: &[String], now: Timestamp) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("SELECT ");
     statement.push(COLUMNS);
     statement.push(", 0 FROM jobs FORCE INDEX (PRIMARY) WHERE id IN ");
