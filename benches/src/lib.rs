@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod direct;
+mod engine;
+pub mod limit;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use jobstore_memory::MemoryJobStore;
 use jobstore_redb::RedbOptions;
 use jobstore_sled::SledOptions;
 use jobstore_sql::SqliteOptions;
+
+pub use crate::engine::Engine;
 
 /// What a job in a benchmark carries.
 pub const PARAMS: &str = r#"{"to":"ada@example.org","template":"welcome","attempt":1}"#;
