@@ -13,6 +13,7 @@ use jobstore_core::{
 
 use crate::failure::{CaseResult, Failure, check_eq, same};
 use crate::harness::{Harness, Surroundings};
+use crate::trace::{Calls, Traced};
 
 /// How long the leases of the cases hold.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -25,6 +26,7 @@ pub struct Cx {
     clock: ManualClock,
     surroundings: Box<dyn Surroundings>,
     store: Mutex<Option<Arc<dyn JobStore>>>,
+    calls: Calls,
 }
 
 impl fmt::Debug for Cx {
@@ -44,11 +46,13 @@ impl Cx {
     pub async fn new(harness: &dyn Harness) -> Result<Self> {
         let clock = ManualClock::new(START);
         let surroundings = harness.fresh(clock.clone()).await?;
-        let store = surroundings.open().await?;
+        let calls = Calls::default();
+        let store = open(&*surroundings, &calls).await?;
         Ok(Self {
             clock,
             surroundings,
             store: Mutex::new(Some(store)),
+            calls,
         })
     }
 
@@ -68,7 +72,7 @@ impl Cx {
     ///
     /// When the backend cannot open one.
     pub async fn open_another(&self) -> CaseResult<Arc<dyn JobStore>> {
-        Ok(self.surroundings.open().await?)
+        Ok(open(&*self.surroundings, &self.calls).await?)
     }
 
     /// Drops the handle, as at the end of a program, and opens another on the same data.
@@ -84,9 +88,14 @@ impl Cx {
             .take();
         drop(held);
         self.surroundings.close().await;
-        let opened = self.surroundings.open().await?;
+        let opened = open(&*self.surroundings, &self.calls).await?;
         *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
+    }
+
+    /// The last calls of all handles.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// The time that the clock shows.
@@ -265,6 +274,11 @@ impl Cx {
     pub(crate) async fn total(&self) -> CaseResult<u64> {
         Ok(self.count(&JobFilter::default()).await?.total())
     }
+}
+
+async fn open(surroundings: &dyn Surroundings, calls: &Calls) -> Result<Arc<dyn JobStore>> {
+    let store = surroundings.open().await?;
+    Ok(Arc::new(Traced::new(store, calls.clone())))
 }
 
 /// A walk over the pages of a listing, which ends whatever the store does.

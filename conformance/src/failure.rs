@@ -17,6 +17,8 @@ pub struct Failure {
     pub expected: String,
     /// What the store did.
     pub got: String,
+    /// What was asked of the store last, and what it said, oldest first.
+    pub calls: Vec<String>,
     /// The line of the suite that noticed.
     pub location: &'static Location<'static>,
 }
@@ -29,6 +31,7 @@ impl Failure {
             rule: "",
             expected: clipped(&expected.into()),
             got: clipped(&got.into()),
+            calls: Vec::new(),
             location: Location::caller(),
         }
     }
@@ -37,6 +40,12 @@ impl Failure {
     #[must_use]
     pub fn of(self, rule: &'static str) -> Self {
         Self { rule, ..self }
+    }
+
+    /// The same failure after these calls.
+    #[must_use]
+    pub(crate) fn after(self, calls: Vec<String>) -> Self {
+        Self { calls, ..self }
     }
 
     /// The same failure, saying in what circumstances.
@@ -53,12 +62,15 @@ impl fmt::Display for Failure {
             rule,
             expected,
             got,
+            calls,
             location,
         } = self;
-        write!(
-            f,
-            "{rule}\n  expected: {expected}\n       got: {got}\n        at: {location}"
-        )
+        write!(f, "{rule}\n  expected: {expected}\n       got: {got}")?;
+        for (index, call) in calls.iter().enumerate() {
+            let title = if index == 0 { "     after:" } else { "" };
+            write!(f, "\n{title:11} {call}")?;
+        }
+        write!(f, "\n        at: {location}")
     }
 }
 

@@ -57,6 +57,7 @@ mod macros;
 pub mod model;
 mod rule;
 mod run;
+mod trace;
 
 pub use cx::Cx;
 pub use failure::{CaseResult, Failure};

@@ -111,18 +111,23 @@ pub async fn check(harness: &dyn Harness, rule: &'static Rule) -> Outcome {
     }
     let verdict = match Cx::new(harness).await {
         Ok(cx) => {
+            let calls = cx.calls().clone();
             // A task of its own, so that a panic in the store is one failure and not the end.
             let case = tokio::spawn(async move { rule.run(&cx).await });
             let abort = case.abort_handle();
-            match tokio::time::timeout(PATIENCE, case).await {
-                Ok(Ok(Ok(()))) => Verdict::Passed,
-                Ok(Ok(Err(failure))) => Verdict::Failed(failure),
-                Ok(Err(panic)) => Verdict::Failed(Failure::new("no panic", panic.to_string())),
+            let failure = match tokio::time::timeout(PATIENCE, case).await {
+                Ok(Ok(Ok(()))) => None,
+                Ok(Ok(Err(failure))) => Some(failure),
+                Ok(Err(panic)) => Some(Failure::new("no panic", panic.to_string())),
                 Err(_) => {
                     abort.abort();
                     let got = format!("nothing for {} s", PATIENCE.as_secs());
-                    Verdict::Failed(Failure::new("an end", got))
+                    Some(Failure::new("an end", got))
                 }
+            };
+            match failure {
+                None => Verdict::Passed,
+                Some(failure) => Verdict::Failed(failure.after(calls.latest())),
             }
         }
         Err(error) => Verdict::Failed(Failure::from(error).when("opening a fresh store")),

@@ -19,9 +19,9 @@ pub(crate) async fn found_and_missing_come_in_the_order_given(cx: &Cx) -> CaseRe
 
 pub(crate) async fn an_id_asked_for_twice_is_answered_twice(cx: &Cx) -> CaseResult {
     let (id, unknown) = (cx.job("a").await?.id, JobId::generate());
-    let answers = cx.store().get_jobs(&[id, unknown, id, unknown]).await?;
+    let answers = cx.store().get_jobs(&[id, id, unknown, id, unknown]).await?;
     let ids: Vec<Option<JobId>> = answers.iter().map(|job| Some(job.as_ref()?.id)).collect();
-    check_eq!(ids, [Some(id), None, Some(id), None]);
+    check_eq!(ids, [Some(id), Some(id), None, Some(id), None]);
     Ok(())
 }
 

@@ -13,6 +13,8 @@ pub(crate) async fn what_one_writes_the_other_reads(cx: &Cx) -> CaseResult {
     let other = cx.open_another().await?;
     let job = cx.job("a").await?;
     same(&other.get_job(job.id).await?, &job)?;
+    // What a handle has read before must not hide what the other writes now.
+    cx.unchanged(&job).await?;
     let done = other.finish_job(job.id, "done").await?;
     cx.unchanged(&done).await?;
     check_eq!(other.count_jobs(&JobFilter::default()).await?.total(), 1);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use jobstore_core::{Action, JobStatus, NewJob, Timestamp};
+use jobstore_core::{Action, JobStatus, NewJob, RetryPolicy, Timestamp};
 
 use crate::Cx;
-use crate::cx::{finish, start};
+use crate::cx::{LEASE, fail, finish, start};
 use crate::failure::{CaseResult, check, check_eq};
 
 pub(crate) async fn the_store_shows_its_clock(cx: &Cx) -> CaseResult {
@@ -17,8 +17,35 @@ pub(crate) async fn the_store_shows_its_clock(cx: &Cx) -> CaseResult {
 
 pub(crate) async fn every_change_is_dated(cx: &Cx) -> CaseResult {
     let created = cx.job("a").await?;
-    for action in [start("ada"), finish("done"), Action::Reset, Action::Cancel] {
-        cx.advance(Duration::from_millis(7));
+    let retry = |max_retries| Action::RetryOrFail {
+        error: "no".to_owned(),
+        policy: RetryPolicy {
+            max_retries,
+            ..RetryPolicy::default()
+        },
+    };
+    let policy = RetryPolicy::default();
+    for action in [
+        start("ada"),
+        finish("done"),
+        Action::Reset,
+        Action::Cancel,
+        Action::Reset,
+        start("ada"),
+        Action::Renew { lease: LEASE },
+        Action::Recover { policy },
+        Action::TimeOut,
+        Action::Reset,
+        fail("no"),
+        Action::Reset,
+        start("ada"),
+        retry(9),
+        start("ada"),
+        // The retries are spent, so this one ends the job.
+        retry(0),
+    ] {
+        // So long that every lease is over.
+        cx.advance(LEASE + Duration::from_millis(7));
         let job = cx.update(created.id, action).await?;
         check_eq!(job.last_update_time, cx.now());
         check_eq!(job.creation_time, created.creation_time);
