@@ -1,0 +1,107 @@
+//! What a job queue is asked to do, and the process that asks it.
+//!
+//! Each contender, jobstore among them, is a process of its own: several of them cannot be linked into one.
+//! The driver writes a [`Request`] as a line of JSON to its standard input and reads an [`Answer`] as a line
+//! from its standard output. All of the measuring is here, so that every contender is measured by the same code.
+#![forbid(unsafe_code)]
+
+mod load;
+mod protocol;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+pub use crate::load::serve;
+pub use crate::protocol::{About, Answer, Figure, Operation, Request};
+
+/// What every job carries.
+pub const PARAMS: &str = r#"{"to":"ada@example.org","template":"welcome","attempt":1}"#;
+
+/// The size of a page, and of a batch of new jobs.
+pub const BATCH: usize = 100;
+
+/// A job queue, set up as its documentation recommends for speed, in a new database.
+#[async_trait]
+pub trait Contender: Send + Sync + 'static {
+    /// What it is and what it can do.
+    fn about(&self) -> About;
+
+    /// Creates one job by a call of its own.
+    async fn create_one(&self) -> Result<()>;
+
+    /// Creates [`BATCH`] jobs by one call.
+    async fn create_batch(&self) -> Result<()> {
+        bail!("has no batches")
+    }
+
+    /// Starts workers that hand each job to `handled`, does what `until` waits for, and stops them.
+    async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()>;
+
+    /// How many jobs are not finished, by a count in the table.
+    async fn unfinished(&self) -> Result<usize>;
+
+    /// Turns to the page behind `behind` other jobs, untimed: where tokens lead from page to page, it is reached by them.
+    async fn turn_to(&self, behind: usize) -> Result<()> {
+        bail!("cannot list a page behind {behind} jobs")
+    }
+
+    /// Reads the page of [`BATCH`] jobs that was turned to and says how many jobs it has.
+    async fn page(&self) -> Result<usize> {
+        bail!("cannot list")
+    }
+
+    /// Reads all jobs, page by page, and says how many.
+    async fn walk(&self) -> Result<usize> {
+        bail!("cannot walk")
+    }
+}
+
+/// Counts the jobs that workers were given, and when the first came.
+#[derive(Debug, Default)]
+pub struct Handled {
+    count: AtomicUsize,
+    latest: Mutex<Option<Instant>>,
+    changed: Notify,
+}
+
+impl Handled {
+    /// What the handler of a job does.
+    pub fn one(&self) {
+        self.many(1);
+    }
+
+    /// The same for several jobs.
+    pub fn many(&self, jobs: usize) {
+        let count = self.count.fetch_add(jobs, Ordering::Relaxed) + jobs;
+        // Noted only while somebody waits for single jobs: a lock for each of many thousands would be measured too.
+        if count < 1000 {
+            *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// When the job came that made the count reach `jobs`.
+    pub(crate) async fn reached(&self, jobs: usize) -> Instant {
+        loop {
+            let changed = self.changed.notified();
+            if self.count() >= jobs {
+                let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+                return latest.expect("a job was handled");
+            }
+            // Polled too: the notice of a job may be taken by a wait that ended just before.
+            let _ = tokio::time::timeout(Duration::from_millis(100), changed).await;
+        }
+    }
+}
+
+/// What workers are kept running for.
+pub type Until = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

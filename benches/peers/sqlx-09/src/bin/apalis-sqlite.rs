@@ -1,0 +1,137 @@
+//! apalis on SQLite: `apalis-sqlite full FILE`, durable, or `apalis-sqlite setup FILE`, with what its `setup` sets.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use apalis::prelude::*;
+use apalis_sqlite::{Config, SqliteStorage};
+use async_trait::async_trait;
+use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, PARAMS, Until, serve};
+use jobstore_peers_sqlx_09::{APALIS_POLL, Page};
+use serde_json::Value;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+/// How many jobs the worker fetches at a time.
+const FETCHED: usize = 500;
+
+struct Apalis {
+    pool: SqlitePool,
+    durability: &'static str,
+    storage: SqliteStorage<Value>,
+    params: Value,
+    page: Page,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [setting, file, ..] = arguments.as_slice() else {
+        bail!("apalis-sqlite SETTING FILE");
+    };
+    let connect = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal);
+    // One connection: several only wait for one another, and what `setup` sets, it sets on one.
+    let pool = SqlitePoolOptions::new().max_connections(1);
+    let (pool, durability) = match setting.as_str() {
+        "full" => {
+            let pool = pool
+                .connect_with(connect.synchronous(SqliteSynchronous::Full))
+                .await?;
+            SqliteStorage::migrations()
+                .run(&pool)
+                .await
+                .context("migrates")?;
+            (pool, "WAL, FULL")
+        }
+        "setup" => {
+            let pool = pool.connect_with(connect).await?;
+            SqliteStorage::setup(&pool).await?;
+            (pool, "WAL, OFF")
+        }
+        other => bail!("no setting {other}"),
+    };
+    let config = Config::default()
+        .queue("mail")
+        .batch_size(FETCHED)
+        .lock_tasks(false);
+    serve(Apalis {
+        storage: SqliteStorage::new(&pool).with_config(config),
+        pool,
+        durability,
+        params: serde_json::from_str(PARAMS)?,
+        page: Page::default(),
+    })
+    .await
+}
+
+#[async_trait]
+impl Contender for Apalis {
+    fn about(&self) -> About {
+        About {
+            name: "apalis-sqlite".to_owned(),
+            version: "1.0.0".to_owned(),
+            settings: format!("1 connection, 1 worker, batch_size {FETCHED}, lock_tasks(false)"),
+            durability: self.durability.to_owned(),
+            operations: vec![
+                Operation::Create1,
+                Operation::Create16,
+                Operation::Create64,
+                Operation::CreateBatch,
+                Operation::Work,
+                Operation::FirstPage,
+                Operation::DeepPage,
+                Operation::PickUp,
+            ],
+        }
+    }
+
+    async fn create_one(&self) -> Result<()> {
+        self.storage.clone().push(self.params.clone()).await?;
+        Ok(())
+    }
+
+    async fn create_batch(&self) -> Result<()> {
+        self.storage
+            .clone()
+            .push_bulk(vec![self.params.clone(); BATCH])
+            .await?;
+        Ok(())
+    }
+
+    async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()> {
+        async fn mail(_mail: Value, handled: Data<Arc<Handled>>) -> Result<(), BoxDynError> {
+            handled.one();
+            Ok(())
+        }
+        let worker = WorkerBuilder::new("worker")
+            .backend(self.storage.clone().poll_with_interval(APALIS_POLL))
+            .data(handled)
+            .build(mail);
+        worker
+            .run_until(async move {
+                until.await;
+                Ok::<_, std::io::Error>(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn unfinished(&self) -> Result<usize> {
+        let count = "SELECT count(*) FROM Jobs WHERE status <> 'Done'";
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&self.pool).await?;
+        Ok(usize::try_from(count)?)
+    }
+
+    async fn turn_to(&self, behind: usize) -> Result<()> {
+        self.page.turn_to(behind);
+        Ok(())
+    }
+
+    async fn page(&self) -> Result<usize> {
+        Ok(self.storage.list_tasks(&self.page.filter()).await?.len())
+    }
+}
