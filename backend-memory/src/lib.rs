@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jobstore_core::{
     ClaimRequest, Clock, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore, NewJob,
-    PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, claimed, validate,
+    PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
 
 use crate::table::Table;
@@ -99,16 +99,7 @@ impl JobStore for MemoryJobStore {
         validate::claim(request)?;
         let mut table = self.table();
         let now = self.now();
-        let ids = table.claimable(&request.job_names, now, request.limit as usize);
-        let jobs: Vec<Job> = ids
-            .iter()
-            .filter_map(|id| table.get(id))
-            .map(|job| claimed(job, &request.lease, now))
-            .collect();
-        for job in &jobs {
-            table.put(job.clone());
-        }
-        Ok(jobs)
+        Ok(table.claim(request, now))
     }
 
     async fn update_jobs(&self, updates: Vec<Update>) -> Result<Vec<Result<Job>>> {

@@ -1,29 +1,80 @@
 //! The jobs and the orders they are looked up in.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Bound::{self, Excluded, Unbounded};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
+use itertools::Itertools as _;
 use jobstore_core::{
-    Applied, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStatus, Matcher, NewJob,
-    Order, PageRequest, Result, StatusCounts, Timestamp, Update,
+    Applied, ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStatus,
+    Matcher, NewJob, Order, PageRequest, Result, StatusCounts, Timestamp, Update, claimed,
 };
+use uuid::Uuid;
 
 type ListOrder = (Timestamp, JobId);
 type ClaimOrder = (Reverse<i16>, Timestamp, JobId);
 
-/// Every job, and the indexes that make listing and claiming cost the same however many there are.
+/// Every job, and the indexes that make listing and claiming cost the same however many there are,
+/// of however many names.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     jobs: HashMap<JobId, Job>,
-    /// For listing: a sorted set for each pair of status and name, merged as the filter asks.
-    listed: BTreeMap<(JobStatus, String), BTreeSet<ListOrder>>,
-    /// For claiming: the pending jobs of each name.
-    pending: BTreeMap<String, BTreeSet<ClaimOrder>>,
+    /// The orders of all jobs.
+    any: Orders,
+    /// The orders of the jobs of each name.
+    named: HashMap<String, Orders>,
     /// For deleting: the finalized jobs by last update.
     ended: BTreeSet<(Timestamp, JobId)>,
-    /// Which unfinished job holds a unique key.
-    holders: HashMap<(String, String), JobId>,
+    /// Which unfinished job holds a unique key, by name and key.
+    holders: HashMap<String, HashMap<String, JobId>>,
+}
+
+/// Jobs in the orders of listing and claiming.
+#[derive(Debug, Default)]
+struct Orders {
+    /// For listing: a set for each status, merged as the filter asks.
+    listed: [BTreeSet<ListOrder>; JobStatus::ALL.len()],
+    /// For claiming: the pending jobs.
+    pending: BTreeSet<ClaimOrder>,
+}
+
+impl Orders {
+    fn change(&mut self, before: Option<&Places>, after: Option<&Places>) {
+        let (left, entered) = (before.map(|at| at.listed), after.map(|at| at.listed));
+        if left != entered {
+            left.map(|(status, order)| self.listed[status as usize].remove(&order));
+            entered.map(|(status, order)| self.listed[status as usize].insert(order));
+        }
+        let place = |at: Option<&Places>| at.and_then(|at| at.pending);
+        let (left, entered) = (place(before), place(after));
+        if left != entered {
+            left.map(|order| self.pending.remove(&order));
+            entered.map(|order| self.pending.insert(order));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.listed.iter().all(BTreeSet::is_empty)
+    }
+}
+
+/// Where a job stands in each order that it is in.
+struct Places {
+    listed: (JobStatus, ListOrder),
+    pending: Option<ClaimOrder>,
+    ended: Option<(Timestamp, JobId)>,
+}
+
+impl Places {
+    fn of(job: &Job) -> Self {
+        let is_pending = job.status == JobStatus::Pending;
+        let is_ended = job.status.is_finalized();
+        Self {
+            listed: (job.status, job.list_order()),
+            pending: is_pending.then(|| job.claim_order()),
+            ended: is_ended.then_some((job.last_update_time, job.id)),
+        }
+    }
 }
 
 impl Table {
@@ -32,25 +83,15 @@ impl Table {
     }
 
     /// Writes a job and its indexes, over the one with its id.
-    pub(crate) fn put(&mut self, job: Job) {
-        self.remove(&job.id);
-        let listed = self
-            .listed
-            .entry((job.status, job.job_name.clone()))
-            .or_default();
-        listed.insert(job.list_order());
-        if job.status == JobStatus::Pending {
-            self.pending
-                .entry(job.job_name.clone())
-                .or_default()
-                .insert(job.claim_order());
-        }
-        if job.status.is_finalized() {
-            self.ended.insert((job.last_update_time, job.id));
-        }
-        if let Some((name, key)) = job.held_unique_key() {
-            self.holders
-                .insert((name.to_owned(), key.to_owned()), job.id);
+    fn put(&mut self, job: Job) {
+        let before = self.jobs.get(&job.id).map(Places::of);
+        self.change_places(&job.job_name, before.as_ref(), Some(&Places::of(&job)));
+        match job.held_unique_key() {
+            Some((name, key)) => {
+                let keys = self.holders.entry(name.to_owned()).or_default();
+                keys.insert(key.to_owned(), job.id);
+            }
+            None => self.release_key(&job),
         }
         self.jobs.insert(job.id, job);
     }
@@ -59,27 +100,44 @@ impl Table {
         let Some(job) = self.jobs.remove(id) else {
             return;
         };
-        let group = (job.status, job.job_name.clone());
-        if let Some(listed) = self.listed.get_mut(&group) {
-            listed.remove(&job.list_order());
-            if listed.is_empty() {
-                self.listed.remove(&group);
+        self.change_places(&job.job_name, Some(&Places::of(&job)), None);
+        self.release_key(&job);
+    }
+
+    fn change_places(&mut self, name: &str, before: Option<&Places>, after: Option<&Places>) {
+        self.any.change(before, after);
+        if let Some(named) = self.named.get_mut(name) {
+            named.change(before, after);
+            if named.is_empty() {
+                self.named.remove(name);
             }
+        } else {
+            let mut named = Orders::default();
+            named.change(before, after);
+            self.named.insert(name.to_owned(), named);
         }
-        if let Some(pending) = self.pending.get_mut(&job.job_name) {
-            pending.remove(&job.claim_order());
-            if pending.is_empty() {
-                self.pending.remove(&job.job_name);
+        let place = |at: Option<&Places>| at.and_then(|at| at.ended);
+        let (left, entered) = (place(before), place(after));
+        if left != entered {
+            left.map(|ended| self.ended.remove(&ended));
+            entered.map(|ended| self.ended.insert(ended));
+        }
+    }
+
+    /// Lets go of the job's unique key, if the job holds it.
+    fn release_key(&mut self, job: &Job) {
+        if let (Some(key), Some(keys)) = (&job.unique_key, self.holders.get_mut(&job.job_name))
+            && keys.get(key) == Some(&job.id)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.holders.remove(&job.job_name);
             }
-        }
-        self.ended.remove(&(job.last_update_time, job.id));
-        if let Some((name, key)) = job.held_unique_key() {
-            self.holders.remove(&(name.to_owned(), key.to_owned()));
         }
     }
 
     fn holder(&self, (name, key): (&str, &str)) -> Option<&JobId> {
-        self.holders.get(&(name.to_owned(), key.to_owned()))
+        self.holders.get(name)?.get(key)
     }
 
     pub(crate) fn create(&mut self, jobs: Vec<NewJob>, now: Timestamp) -> Result<Vec<Creation>> {
@@ -119,16 +177,29 @@ impl Table {
         Ok(next)
     }
 
-    /// The first `limit` jobs of these names (none means any) that are due.
-    pub(crate) fn claimable(&self, names: &[String], now: Timestamp, limit: usize) -> Vec<JobId> {
-        let names: HashSet<&String> = names.iter().collect();
-        let mut first: Vec<ClaimOrder> = Vec::new();
-        let chosen = |name: &String| names.is_empty() || names.contains(name);
-        for (_, pending) in self.pending.iter().filter(|(name, _)| chosen(name)) {
-            first.extend(due(pending, now).take(limit));
+    /// Claims the first jobs that are due, of these names or any.
+    pub(crate) fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Vec<Job> {
+        let pending = self
+            .orders(&request.job_names)
+            .map(|orders| due(&orders.pending, now));
+        let first = pending.kmerge().take(request.limit as usize);
+        let ids: Vec<JobId> = first.map(|(_, _, id)| id).collect();
+        let jobs = ids.iter().filter_map(|id| self.get(id));
+        let jobs: Vec<Job> = jobs.map(|job| claimed(job, &request.lease, now)).collect();
+        for job in &jobs {
+            self.put(job.clone());
         }
-        first.sort_unstable();
-        first.into_iter().take(limit).map(|(_, _, id)| id).collect()
+        jobs
+    }
+
+    /// The orders of these names, each once, or of all jobs when none is given.
+    fn orders<'a>(&'a self, names: &[String]) -> impl Iterator<Item = &'a Orders> {
+        let any = names.is_empty().then_some(&self.any);
+        let named = names
+            .iter()
+            .unique()
+            .filter_map(|name| self.named.get(name));
+        any.into_iter().chain(named)
     }
 
     pub(crate) fn list(
@@ -138,27 +209,50 @@ impl Table {
         start: Option<ListOrder>,
         page: &PageRequest,
     ) -> Vec<Job> {
-        let size = page.size as usize;
-        let mut found: Vec<&Job> = Vec::new();
-        for group in self.groups(filter) {
-            let (from, to) = match (start, page.order) {
-                (None, _) => (Unbounded, Unbounded),
-                (Some(start), Order::Ascending) => (Excluded(start), Unbounded),
-                (Some(start), Order::Descending) => (Unbounded, Excluded(start)),
-            };
-            let jobs = ordered(group, from, to, page.order).filter_map(|(_, id)| self.get(id));
-            found.extend(jobs.filter(|job| matcher.matches(job)).take(size));
+        let mut range = created(filter);
+        match (start, page.order) {
+            (None, _) => {}
+            (Some(start), Order::Ascending) => range.0 = Excluded(start),
+            (Some(start), Order::Descending) => range.1 = Excluded(start),
         }
-        found.sort_unstable_by_key(|job| job.list_order());
-        if page.order == Order::Descending {
-            found.reverse();
+        if is_empty(&range) {
+            return Vec::new();
         }
-        found.into_iter().take(size).cloned().collect()
+        let named = self.with_ids(filter);
+        let ranges = self
+            .listed(filter, named.as_ref())
+            .map(|listed| listed.range(range));
+        match page.order {
+            Order::Ascending => self.page(ranges.kmerge(), matcher, page),
+            Order::Descending => {
+                let ranges = ranges.map(Iterator::rev);
+                self.page(ranges.kmerge_by(|a, b| a > b), matcher, page)
+            }
+        }
+    }
+
+    fn page<'a>(
+        &self,
+        orders: impl Iterator<Item = &'a ListOrder>,
+        matcher: &Matcher<'_>,
+        page: &PageRequest,
+    ) -> Vec<Job> {
+        let jobs = orders.filter_map(|(_, id)| self.get(id));
+        let jobs = jobs.filter(|job| matcher.matches(job)).cloned();
+        jobs.take(page.size as usize).collect()
     }
 
     pub(crate) fn count(&self, filter: &JobFilter, matcher: &Matcher<'_>) -> StatusCounts {
         let mut counts = StatusCounts::default();
-        for (_, id) in self.groups(filter).flatten() {
+        let range = created(filter);
+        if is_empty(&range) {
+            return counts;
+        }
+        let named = self.with_ids(filter);
+        for (_, id) in self
+            .listed(filter, named.as_ref())
+            .flat_map(|listed| listed.range(range))
+        {
             if let Some(job) = self.get(id).filter(|job| matcher.matches(job)) {
                 counts.add(job.status, 1);
             }
@@ -166,16 +260,29 @@ impl Table {
         counts
     }
 
-    /// The sets of the statuses and names that the filter asks for.
-    fn groups<'a>(
+    /// The jobs with the ids that the filter asks for, if it does.
+    fn with_ids(&self, filter: &JobFilter) -> Option<BTreeSet<ListOrder>> {
+        let jobs = filter.ids.as_ref()?.iter().filter_map(|id| self.get(id));
+        Some(jobs.map(Job::list_order).collect())
+    }
+
+    /// The sets to look in: of the ids, or of the statuses and names that the filter asks for.
+    fn listed<'a>(
         &'a self,
         filter: &'a JobFilter,
+        named: Option<&'a BTreeSet<ListOrder>>,
     ) -> impl Iterator<Item = &'a BTreeSet<ListOrder>> {
-        self.listed.iter().filter_map(|((status, name), group)| {
-            let chosen = (filter.statuses.is_empty() || filter.statuses.contains(status))
-                && (filter.job_names.is_empty() || filter.job_names.contains(name));
-            chosen.then_some(group)
-        })
+        let orders = named.is_none().then(|| self.orders(&filter.job_names));
+        let chosen = move |status: JobStatus| {
+            filter.statuses.is_empty() || filter.statuses.contains(&status)
+        };
+        let listed = orders.into_iter().flatten().flat_map(move |orders| {
+            let statuses = JobStatus::ALL.into_iter().zip(&orders.listed);
+            statuses
+                .filter(move |(status, _)| chosen(*status))
+                .map(|(_, listed)| listed)
+        });
+        named.into_iter().chain(listed)
     }
 
     pub(crate) fn delete(&mut self, request: &DeleteRequest) -> Vec<JobId> {
@@ -208,29 +315,34 @@ impl Table {
 
 /// The due jobs in order. Within a priority they come first; the rest of it is jumped over.
 fn due(pending: &BTreeSet<ClaimOrder>, now: Timestamp) -> impl Iterator<Item = ClaimOrder> + '_ {
-    let mut from: Bound<ClaimOrder> = Unbounded;
+    let mut rest = pending.range(..);
     std::iter::from_fn(move || {
         loop {
-            let next = *pending.range((from, Unbounded)).next()?;
+            let next = *rest.next()?;
             if next.1 <= now {
-                from = Excluded(next);
                 return Some(next);
             }
-            let last = JobId::from_uuid(uuid::Uuid::max());
-            from = Excluded((next.0, Timestamp::MAX, last));
+            let last = (next.0, Timestamp::MAX, JobId::from_uuid(Uuid::max()));
+            rest = pending.range((Excluded(last), Unbounded));
         }
     })
 }
 
-fn ordered(
-    group: &BTreeSet<ListOrder>,
-    from: Bound<ListOrder>,
-    to: Bound<ListOrder>,
-    order: Order,
-) -> Box<dyn Iterator<Item = &ListOrder> + '_> {
-    let range = group.range((from, to));
-    match order {
-        Order::Ascending => Box::new(range),
-        Order::Descending => Box::new(range.rev()),
+type Range = (Bound<ListOrder>, Bound<ListOrder>);
+
+/// Where the jobs are that were created when the filter asks.
+fn created(filter: &JobFilter) -> Range {
+    let at = |time: Option<Timestamp>, id: Uuid| {
+        time.map_or(Unbounded, |time| Included((time, JobId::from_uuid(id))))
+    };
+    let (from, to) = (filter.created_from, filter.created_to);
+    (at(from, Uuid::nil()), at(to, Uuid::max()))
+}
+
+/// Whether the range ends before it begins, or where it begins.
+fn is_empty(range: &Range) -> bool {
+    match range {
+        (Included(from) | Excluded(from), Included(to) | Excluded(to)) => from >= to,
+        _ => false,
     }
 }
