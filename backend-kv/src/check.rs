@@ -8,8 +8,8 @@ use std::fmt;
 use jobstore_core::{Error, JobId, Order, Result};
 
 use crate::engine::View;
-use crate::key::{self, Key};
-use crate::record::{entries, load, range, read};
+use crate::key::{self, Key, PLACE_BYTES, Place};
+use crate::record::{entries, load_at, range, read};
 use crate::transaction::Transaction;
 use crate::value::{PIECE, Record, Text};
 
@@ -137,7 +137,7 @@ impl Check {
         };
         let to = Key::new(key::END).into_bytes();
         // The pieces of a long text lie side by side: their job is read once.
-        let mut owner: Option<(JobId, Result<Option<Record>>)> = None;
+        let mut owner: Option<(Place, Result<Option<Record>>)> = None;
         let mut seen = 0;
         let found: Vec<_> = range(transaction, &from, &to, Order::Ascending)?
             .take(ROUND)
@@ -160,8 +160,8 @@ impl Check {
                 }
                 range => {
                     self.report.entries += 1;
-                    if is_stray(transaction, range, &key, &value, &mut owner)? {
-                        let id = named(range, &key, &value);
+                    if is_stray(transaction, &key, &value, &mut owner)? {
+                        let id = key::place_of(&key, &value).map(|(_, id)| id);
                         let index = name(range);
                         if differ(Difference::Stray { id, index }) {
                             self.report.repaired += 1;
@@ -172,13 +172,7 @@ impl Check {
             }
             self.next = Some(key);
         }
-        self.next = match seen {
-            ROUND => self
-                .next
-                .take()
-                .map(|last| Key::new(last[0]).bytes(&last[1..]).after()),
-            _ => None,
-        };
+        self.next = self.next.take().filter(|_| seen == ROUND).map(key::after);
         Ok(())
     }
 }
@@ -190,12 +184,13 @@ fn job(
     value: &[u8],
     differ: &mut dyn FnMut(Difference) -> bool,
 ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let Some(id) = key::read_id(&key[1..]) else {
-        let reason = "its id is not one".to_owned();
+    let Some(place) = key::place_of(key, value) else {
+        let reason = "its key is not one of a job".to_owned();
         differ(Difference::Unreadable { id: None, reason });
         return Ok(Vec::new());
     };
-    let record = match read(view, id, value) {
+    let id = place.1;
+    let record = match read(view, place, value) {
         Ok(record) => record,
         Err(Error::Unreadable { reason, .. }) => {
             let id = Some(id);
@@ -210,21 +205,25 @@ fn job(
         if found.as_ref() == Some(&value) {
             continue;
         }
-        let other = found.filter(|_| key[0] == key::UNIQUE);
-        let other = other.and_then(|value| key::read_id(&value));
-        let holder = other.map(|id| load(view, id)).transpose();
-        let holder = match holder {
-            Ok(holder) => holder.flatten().map(|record| record.job),
+        let other = found.and_then(|value| key::place_of(&key, &value));
+        let other = match other.map(|place| load_at(view, place)).transpose() {
+            Ok(other) => other.flatten().map(|record| record.job),
             Err(Error::Unreadable { .. }) => None,
             Err(error) => return Err(error),
         };
         let held = record.job.held_unique_key();
-        let difference = match holder.filter(|holder| holder.held_unique_key() == held) {
-            Some(holder) => Difference::HeldTwice {
-                id,
-                holder: holder.id,
+        let difference = match (key[0], other) {
+            (key::UNIQUE, Some(holder)) if holder.held_unique_key() == held => {
+                Difference::HeldTwice {
+                    id,
+                    holder: holder.id,
+                }
+            }
+            (key::ID, Some(_)) => Difference::Unreadable {
+                id: Some(id),
+                reason: "another job has its id".to_owned(),
             },
-            None => Difference::Missing {
+            _ => Difference::Missing {
                 id,
                 index: name(key[0]),
             },
@@ -239,19 +238,18 @@ fn job(
 /// Whether no job has this entry. What belongs to a job that cannot be read is left alone.
 fn is_stray(
     view: &dyn View,
-    range: u8,
     key: &[u8],
     value: &[u8],
-    owner: &mut Option<(JobId, Result<Option<Record>>)>,
+    owner: &mut Option<(Place, Result<Option<Record>>)>,
 ) -> Result<bool> {
-    let Some(id) = named(range, key, value) else {
+    let Some(place) = key::place_of(key, value) else {
         return Ok(true);
     };
-    if owner.as_ref().is_none_or(|(other, _)| *other != id) {
-        *owner = Some((id, load(view, id)));
+    if owner.as_ref().is_none_or(|(other, _)| *other != place) {
+        *owner = Some((place, load_at(view, place)));
     }
     match owner {
-        Some((_, Ok(Some(record)))) if range == key::TEXT => Ok(!has_piece(record, key)),
+        Some((_, Ok(Some(record)))) if key[0] == key::TEXT => Ok(!has_piece(record, key)),
         Some((_, Ok(Some(record)))) => {
             let entries = entries(record);
             Ok(entries.iter().all(|(other, _)| other.as_slice() != key))
@@ -264,7 +262,8 @@ fn is_stray(
 
 /// Whether the job's text reaches to the piece with this key.
 fn has_piece(record: &Record, key: &[u8]) -> bool {
-    let Some((field, number)) = key.get(17).zip(key.get(18..)) else {
+    let field = key.get(1 + PLACE_BYTES..).and_then(<[u8]>::split_first);
+    let Some((field, number)) = field else {
         return false;
     };
     let number = number.try_into().map(u32::from_be_bytes);
@@ -275,18 +274,10 @@ fn has_piece(record: &Record, key: &[u8]) -> bool {
     number.is_ok_and(|number| (number as usize) < pieces)
 }
 
-/// The job that an entry is of.
-fn named(range: u8, key: &[u8], value: &[u8]) -> Option<JobId> {
-    match range {
-        key::UNIQUE => key::read_id(value),
-        key::TEXT => key::read_id(key.get(1..17)?),
-        _ => key::read_place(key).map(|(_, id)| id),
-    }
-}
-
 fn name(range: u8) -> &'static str {
     match range {
         key::TEXT => "of long texts",
+        key::ID => "of ids",
         key::BY_STATUS => "by status",
         key::BY_NAME => "by name and status",
         key::DUE => "of due jobs",

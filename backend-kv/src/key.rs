@@ -6,16 +6,20 @@
 //! | range | after the first byte | value |
 //! | --- | --- | --- |
 //! | [`FORMAT`] | | the version of this layout |
-//! | [`JOB`] | id | the job |
-//! | [`TEXT`] | id, field, number of the piece | a piece of a long text of the job |
+//! | [`JOB`] | creation time, id | the job |
+//! | [`TEXT`] | creation time, id, field, number of the piece | a piece of a long text of the job |
+//! | [`ID`] | id | creation time |
 //! | [`BY_STATUS`] | status, creation time, id | |
 //! | [`BY_NAME`] | name, status, creation time, id | |
-//! | [`DUE`] | priority downwards, next attempt, id | |
-//! | [`DUE_BY_NAME`] | name, priority downwards, next attempt, id | |
-//! | [`WAITING`] | next attempt, id | |
-//! | [`ENDED`] | last update, id | |
-//! | [`UNIQUE`] | name, unique key | id |
+//! | [`DUE`] | priority downwards, next attempt, id | creation time |
+//! | [`DUE_BY_NAME`] | name, priority downwards, next attempt, id | creation time |
+//! | [`WAITING`] | next attempt, id | creation time |
+//! | [`ENDED`] | last update, id | creation time |
+//! | [`UNIQUE`] | name, unique key | creation time, id |
 //! | [`LEASE`] | lease expiry, id | creation time |
+//!
+//! Jobs lie in the order in which they are listed, so a page is read in one go, whatever the ids
+//! are that callers gave. An entry says where its job lies, in its key or in its value.
 //!
 //! A pending job is in `WAITING` until a claim finds it due and moves it to `DUE` and
 //! `DUE_BY_NAME`; so no claim reads past jobs whose time has not come. Numbers are big-endian, with
@@ -27,19 +31,27 @@ use jobstore_core::{JobId, JobStatus, Timestamp};
 pub(crate) const FORMAT: u8 = 0;
 pub(crate) const JOB: u8 = 1;
 pub(crate) const TEXT: u8 = 2;
-pub(crate) const BY_STATUS: u8 = 3;
-pub(crate) const BY_NAME: u8 = 4;
-pub(crate) const DUE: u8 = 5;
-pub(crate) const DUE_BY_NAME: u8 = 6;
-pub(crate) const WAITING: u8 = 7;
-pub(crate) const ENDED: u8 = 8;
-pub(crate) const UNIQUE: u8 = 9;
-pub(crate) const LEASE: u8 = 10;
+pub(crate) const ID: u8 = 3;
+pub(crate) const BY_STATUS: u8 = 4;
+pub(crate) const BY_NAME: u8 = 5;
+pub(crate) const DUE: u8 = 6;
+pub(crate) const DUE_BY_NAME: u8 = 7;
+pub(crate) const WAITING: u8 = 8;
+pub(crate) const ENDED: u8 = 9;
+pub(crate) const UNIQUE: u8 = 10;
+pub(crate) const LEASE: u8 = 11;
 /// Past the last range.
-pub(crate) const END: u8 = 11;
+pub(crate) const END: u8 = 12;
 
-/// How long an id is.
-const ID: usize = 16;
+/// The order of listing, and so where a job lies.
+pub(crate) type Place = (Timestamp, JobId);
+
+/// How many bytes a time takes.
+const TIME_BYTES: usize = 8;
+/// How many bytes an id takes.
+const ID_BYTES: usize = 16;
+/// How many bytes a place takes.
+pub(crate) const PLACE_BYTES: usize = TIME_BYTES + ID_BYTES;
 
 /// A key being written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +88,10 @@ impl Key {
         self
     }
 
+    pub(crate) fn place(self, (time, id): Place) -> Self {
+        self.time(time).id(id)
+    }
+
     /// Larger ones first.
     pub(crate) fn priority(mut self, priority: i16) -> Self {
         let upwards = priority.cast_unsigned() ^ 0x8000;
@@ -91,11 +107,6 @@ impl Key {
             }
         }
         self.0.extend_from_slice(&[0, 0]);
-        self
-    }
-
-    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0.extend_from_slice(bytes);
         self
     }
 
@@ -120,18 +131,30 @@ impl Key {
 
     /// The first key after this one.
     pub(crate) fn after(self) -> Vec<u8> {
-        self.byte(0).0
+        after(self.0)
     }
 }
 
+/// The first key after this one.
+pub(crate) fn after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
 /// The key of a job.
-pub(crate) fn job(id: JobId) -> Vec<u8> {
-    Key::new(JOB).id(id).into_bytes()
+pub(crate) fn job(place: Place) -> Vec<u8> {
+    Key::new(JOB).place(place).into_bytes()
 }
 
 /// The key of one piece of a long text of a job.
-pub(crate) fn text(id: JobId, field: u8, piece: u32) -> Vec<u8> {
-    Key::new(TEXT).id(id).byte(field).number(piece).into_bytes()
+pub(crate) fn text(place: Place, field: u8, piece: u32) -> Vec<u8> {
+    let text = Key::new(TEXT).place(place).byte(field);
+    text.number(piece).into_bytes()
+}
+
+/// The key that says where the job with an id lies.
+pub(crate) fn id(id: JobId) -> Vec<u8> {
+    Key::new(ID).id(id).into_bytes()
 }
 
 /// The key of the holder of a unique key.
@@ -151,15 +174,36 @@ pub(crate) fn read_time(bytes: &[u8]) -> Option<Timestamp> {
 
 /// The id that these sixteen bytes stand for.
 pub(crate) fn read_id(bytes: &[u8]) -> Option<JobId> {
-    let bytes: [u8; ID] = bytes.try_into().ok()?;
+    let bytes: [u8; ID_BYTES] = bytes.try_into().ok()?;
     Some(JobId::from_uuid(uuid::Uuid::from_bytes(bytes)))
 }
 
-/// The time and id at the end of a key of most indexes.
-pub(crate) fn read_place(key: &[u8]) -> Option<(Timestamp, JobId)> {
-    let (rest, id) = key.split_at_checked(key.len().checked_sub(ID)?)?;
-    let (_, time) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
+/// A place as the value of an entry.
+pub(crate) fn place_bytes((time, id): Place) -> Vec<u8> {
+    [&time_bytes(time)[..], id.as_uuid().as_bytes()].concat()
+}
+
+/// The time and id at the end of these bytes.
+pub(crate) fn read_place(bytes: &[u8]) -> Option<Place> {
+    let (rest, id) = bytes.split_at_checked(bytes.len().checked_sub(ID_BYTES)?)?;
+    let (_, time) = rest.split_at_checked(rest.len().checked_sub(TIME_BYTES)?)?;
     Some((read_time(time)?, read_id(id)?))
+}
+
+/// Where the job of an entry lies.
+pub(crate) fn place_of(key: &[u8], value: &[u8]) -> Option<Place> {
+    let after_range = key.get(1..)?;
+    match *key.first()? {
+        JOB if after_range.len() == PLACE_BYTES => read_place(after_range),
+        TEXT => read_place(after_range.get(..PLACE_BYTES)?),
+        BY_STATUS | BY_NAME => read_place(after_range),
+        UNIQUE if value.len() == PLACE_BYTES => read_place(value),
+        ID | DUE | DUE_BY_NAME | WAITING | ENDED | LEASE => {
+            let id = after_range.len().checked_sub(ID_BYTES)?;
+            Some((read_time(value)?, read_id(&after_range[id..])?))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -219,7 +263,8 @@ mod tests {
         #[test]
         fn a_place_is_read_back(name in texts(), time in times(), id in ids()) {
             let key = Key::new(BY_NAME).text(&name).time(time).id(id).into_bytes();
-            prop_assert_eq!(read_place(&key), Some((time, id)));
+            prop_assert_eq!(place_of(&key, b""), Some((time, id)));
+            prop_assert_eq!(read_place(&place_bytes((time, id))), Some((time, id)));
         }
 
         #[test]
@@ -228,11 +273,11 @@ mod tests {
             rest in any::<Vec<u8>>(),
             other in any::<Vec<u8>>(),
         ) {
-            let prefix = || Key::new(3).bytes(&beginning);
-            let inside = prefix().bytes(&rest).into_bytes();
-            let (from, to) = (prefix().into_bytes(), prefix().end());
+            let prefix = Key([&[BY_STATUS], &*beginning].concat());
+            let inside = [&prefix.0, &*rest].concat();
+            let (from, to) = (prefix.clone().into_bytes(), prefix.end());
             prop_assert!(from <= inside && inside < to);
-            let other = Key::new(3).bytes(&other).into_bytes();
+            let other = [&[BY_STATUS], &*other].concat();
             let within = from <= other && other < to;
             prop_assert_eq!(within, other.starts_with(&from));
         }
@@ -240,8 +285,13 @@ mod tests {
 
     #[test]
     fn nothing_is_read_of_keys_that_are_too_short() {
-        for len in 0..24 {
+        for len in 0..PLACE_BYTES {
             assert_eq!(read_place(&vec![0; len]), None, "{len}");
+            for range in 0..=u8::MAX {
+                let key = [&[range][..], &vec![0; len]].concat();
+                let value = vec![0; TIME_BYTES - 1];
+                assert_eq!(place_of(&key, &value), None, "{key:?}");
+            }
         }
     }
 }

@@ -1,21 +1,23 @@
 //! Getting, listing and counting.
 //!
-//! A listing merges the ranges of each status and name that the filter means, in creation order,
-//! from where the page starts. It works in rounds, each with a view of its own: whatever changes
-//! between two rounds, a job keeps its place, so it is met exactly once, as from page to page. So
-//! nothing holds the engine up for longer than a round takes.
+//! A listing without names and statuses reads the jobs as they lie. Others merge the ranges of each
+//! status and name that the filter means, in the same order. Both start where the page does, and work
+//! in rounds, each with a view of its own: whatever changes between two rounds, a job keeps its
+//! place, so it is met exactly once, as from page to page. So nothing holds the engine up for longer
+//! than a round takes.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use itertools::Itertools as _;
 use jobstore_core::{
-    Error, Job, JobFilter, JobId, JobStatus, Order, PageRequest, PagedList, Result, StatusCounts,
+    Job, JobFilter, JobId, JobStatus, Order, PageRequest, PagedList, Result, StatusCounts,
     Timestamp,
 };
 
 use crate::engine::{Engine, View};
-use crate::key::{self, Key};
-use crate::record::{load, range};
+use crate::key::{self, Key, Place};
+use crate::record::{CHUNK, find, load_all, range, read, readable};
 
 /// How many places a round looks at when not every one counts.
 const ROUND: usize = 1000;
@@ -24,14 +26,15 @@ const COUNT_ROUND: usize = 20_000;
 /// The most expired leases that are sorted; where there are more, the running jobs are walked.
 const MAX_LEASES: usize = 10_000;
 
-/// The order of listing.
-type Place = (Timestamp, JobId);
-
 pub(crate) fn get<E: Engine>(engine: &E, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
     let view = engine.view()?;
-    let jobs = ids
-        .iter()
-        .map(|id| Ok(load(&*view, *id)?.map(|record| record.job)));
+    let places: Vec<Option<Place>> = ids.iter().map(|id| find(&*view, *id)).try_collect()?;
+    let known: Vec<Place> = places.iter().flatten().copied().collect();
+    let mut found = load_all(&*view, &known)?.into_iter();
+    let jobs = places.into_iter().map(|place| match place {
+        Some(_) => Ok(found.next().transpose()?.flatten().map(|record| record.job)),
+        None => Ok(None),
+    });
     jobs.collect()
 }
 
@@ -54,63 +57,97 @@ pub(crate) fn list<E: Engine>(
         let wanted = size - list.items.len();
         let limit = if by_range { wanted } else { wanted.max(ROUND) };
         let view = engine.view()?;
-        let places = match &filter.ids {
-            Some(ids) => with_ids(&*view, ids, start, page.order, &mut list.unreadable)?,
-            None => places(&*view, filter, start, page.order, limit)?,
-        };
-        let end = places.len() < limit || filter.ids.is_some();
-        for (_, place) in places {
+        let more = walk(&*view, filter, start, page.order, limit, |place, job| {
             start = Some(place);
-            match load(&*view, place.1) {
-                Ok(record) => {
-                    let job = record.map(|record| record.job);
-                    list.items.extend(job.filter(|job| matcher.matches(job)));
-                }
-                Err(error @ Error::Unreadable { .. }) => list.unreadable.push(error),
-                Err(error) => return Err(error),
+            match job {
+                Ok(job) => list.items.extend(job.filter(|job| matcher.matches(job))),
+                Err(error) => list.unreadable.push(error),
             }
-            if list.items.len() == size {
-                let last = list.items.last();
-                list.token = last.map(|last| page.token_after(last, &matcher));
-                return Ok(list);
+            match list.items.len() < size {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
             }
+        })?;
+        if list.items.len() == size {
+            let last = list.items.last();
+            list.token = last.map(|last| page.token_after(last, &matcher));
+            return Ok(list);
         }
-        if end {
+        if !more {
             return Ok(list);
         }
     }
 }
 
-/// The jobs with these ids in order from a place. What cannot be read has no place, and is told
-/// with the first page.
+/// Shows the next jobs in order, at most `limit`, each readable, unreadable or gone since its entry
+/// was made; all that the filter means are among them. Says whether there may be more.
+fn walk(
+    view: &dyn View,
+    filter: &JobFilter,
+    start: Option<Place>,
+    order: Order,
+    limit: usize,
+    mut each: impl FnMut(Place, Result<Option<Job>>) -> ControlFlow<()>,
+) -> Result<bool> {
+    let everything = filter.job_names.is_empty()
+        && filter.statuses.is_empty()
+        && filter.lease_expired_by.is_none()
+        && filter.ids.is_none();
+    if everything {
+        let (from, to) = bounds(Key::new(key::JOB), filter, start, order);
+        let mut looked_at = 0;
+        for entry in range(view, &from, &to, order)? {
+            let (key, value) = entry?;
+            let Some(place) = key::place_of(&key, &value) else {
+                continue;
+            };
+            looked_at += 1;
+            let job = readable(read(view, place, &value))?.map(|record| Some(record.job));
+            if each(place, job).is_break() || looked_at == limit {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
+    let places: Vec<Place> = match &filter.ids {
+        Some(ids) => with_ids(view, ids, start, order)?,
+        None => {
+            let places = places(view, filter, start, order, limit)?;
+            places.into_iter().map(|(_, place)| place).collect()
+        }
+    };
+    for places in places.chunks(CHUNK) {
+        for (place, record) in places.iter().zip(load_all(view, places)?) {
+            let job = record.map(|record| record.map(|record| record.job));
+            if each(*place, job).is_break() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(places.len() == limit && filter.ids.is_none())
+}
+
+/// Where the jobs with these ids lie, in order from a place.
 fn with_ids(
     view: &dyn View,
     ids: &[JobId],
     start: Option<Place>,
     order: Order,
-    unreadable: &mut Vec<Error>,
-) -> Result<Vec<(JobStatus, Place)>> {
+) -> Result<Vec<Place>> {
     let mut found = Vec::new();
     for id in ids.iter().copied().unique() {
-        match load(view, id) {
-            Ok(record) => {
-                found.extend(record.map(|record| (record.job.status, record.job.list_order())))
-            }
-            Err(error @ Error::Unreadable { .. }) if start.is_none() => unreadable.push(error),
-            Err(Error::Unreadable { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        found.extend(find(view, id)?);
     }
     sort_from(&mut found, start, order);
     Ok(found)
 }
 
-fn sort_from(places: &mut Vec<(JobStatus, Place)>, start: Option<Place>, order: Order) {
-    places.sort_unstable_by_key(|(_, place)| *place);
+fn sort_from(places: &mut Vec<Place>, start: Option<Place>, order: Order) {
+    places.sort_unstable();
     match order {
-        Order::Ascending => places.retain(|(_, place)| start.is_none_or(|start| *place > start)),
+        Order::Ascending => places.retain(|place| start.is_none_or(|start| *place > start)),
         Order::Descending => {
-            places.retain(|(_, place)| start.is_none_or(|start| *place < start));
+            places.retain(|place| start.is_none_or(|start| *place < start));
             places.reverse();
         }
     }
@@ -129,15 +166,15 @@ fn places(
         && let Some(mut leases) = leases(view, by)?
     {
         sort_from(&mut leases, start, order);
-        leases.truncate(limit);
-        return Ok(leases);
+        let leases = leases.into_iter().take(limit);
+        return Ok(leases.map(|place| (JobStatus::Running, place)).collect());
     }
     let mut ranges = Vec::new();
     for (status, branch) in branches(filter) {
         let (from, to) = bounds(branch, filter, start, order);
         let entries = range(view, &from, &to, order)?;
         ranges.push(entries.filter_map(move |entry| match entry {
-            Ok((key, _)) => Some(Ok((status, key::read_place(&key)?))),
+            Ok((key, _)) => Some(Ok((status, key::place_of(&key, &[])?))),
             Err(error) => Some(Err(error)),
         }));
     }
@@ -189,8 +226,8 @@ fn bounds(
         Some(time) => key().time(time).end(),
         None => key().end(),
     };
-    if let Some((time, id)) = start {
-        let start = key().time(time).id(id);
+    if let Some(place) = start {
+        let start = key().place(place);
         match order {
             Order::Ascending => from = from.max(start.after()),
             Order::Descending => to = to.min(start.into_bytes()),
@@ -200,7 +237,7 @@ fn bounds(
 }
 
 /// The running jobs whose lease ends by then, in no order; none when they are too many to sort.
-fn leases(view: &dyn View, by: Timestamp) -> Result<Option<Vec<(JobStatus, Place)>>> {
+fn leases(view: &dyn View, by: Timestamp) -> Result<Option<Vec<Place>>> {
     let from = Key::new(key::LEASE).into_bytes();
     let to = Key::new(key::LEASE).time(by).end();
     let mut found = Vec::new();
@@ -209,9 +246,7 @@ fn leases(view: &dyn View, by: Timestamp) -> Result<Option<Vec<(JobStatus, Place
         if found.len() == MAX_LEASES {
             return Ok(None);
         }
-        if let (Some((_, id)), Some(created)) = (key::read_place(&key), key::read_time(&value)) {
-            found.push((JobStatus::Running, (created, id)));
-        }
+        found.extend(key::place_of(&key, &value));
     }
     Ok(Some(found))
 }
@@ -221,36 +256,34 @@ pub(crate) fn count<E: Engine>(engine: &E, filter: &JobFilter) -> Result<StatusC
     let mut counts = StatusCounts::default();
     let by_range =
         filter.params.is_none() && filter.lease_expired_by.is_none() && filter.ids.is_none();
-    let limit = if by_range { COUNT_ROUND } else { ROUND };
     let mut start = None;
     loop {
         let view = engine.view()?;
-        let places = match &filter.ids {
-            Some(ids) => with_ids(&*view, ids, None, Order::Ascending, &mut Vec::new())?,
-            None => places(&*view, filter, start, Order::Ascending, limit)?,
-        };
-        start = places.last().map(|(_, place)| *place);
-        let end = places.len() < limit || filter.ids.is_some();
-        if by_range {
+        let more = if by_range {
+            let places = places(&*view, filter, start, Order::Ascending, COUNT_ROUND)?;
+            start = places.last().map(|(_, place)| *place);
             let found: HashMap<JobStatus, usize> = places.iter().counts_by(|(status, _)| *status);
             for (status, jobs) in found {
                 counts.add(status, jobs as u64);
             }
+            places.len() == COUNT_ROUND
         } else {
-            for (_, (_, id)) in places {
-                match load(&*view, id) {
-                    Ok(record) => {
-                        let job = record.map(|record| record.job);
-                        if let Some(job) = job.filter(|job| matcher.matches(job)) {
-                            counts.add(job.status, 1);
-                        }
+            walk(
+                &*view,
+                filter,
+                start,
+                Order::Ascending,
+                ROUND,
+                |place, job| {
+                    start = Some(place);
+                    if let Some(job) = job.ok().flatten().filter(|job| matcher.matches(job)) {
+                        counts.add(job.status, 1);
                     }
-                    Err(Error::Unreadable { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        if end {
+                    ControlFlow::Continue(())
+                },
+            )?
+        };
+        if !more {
             return Ok(counts);
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobstore_conformance::{Capabilities, Harness, Surroundings};
 use jobstore_core::{
-    ClaimRequest, Error, Job, JobFilter, JobId, JobStore, JobStoreExt as _, ManualClock, NewJob,
-    PageRequest, Result, RetryPolicy, Timestamp,
+    ClaimRequest, Error, Job, JobFilter, JobId, JobStatus, JobStore, JobStoreExt as _, ManualClock,
+    NewJob, PageRequest, Result, RetryPolicy, Timestamp,
 };
 
 use crate::memory::Memory;
@@ -186,12 +186,15 @@ async fn every_entry_of_no_job_is_told_and_removed() {
         match key[0] {
             key::UNIQUE => {
                 stray.push(9);
-                value = other.as_uuid().as_bytes().to_vec();
+                value = key::place_bytes((Timestamp::default(), other));
             }
-            key::TEXT => stray[1..17].copy_from_slice(other.as_uuid().as_bytes()),
-            _ => {
+            key::TEXT => stray[9..25].copy_from_slice(other.as_uuid().as_bytes()),
+            range => {
                 let start = stray.len() - 16;
                 stray[start..].copy_from_slice(other.as_uuid().as_bytes());
+                if ![key::BY_STATUS, key::BY_NAME].contains(&range) {
+                    value = key::time_bytes(Timestamp::default()).to_vec();
+                }
             }
         }
         opened.put(stray, value);
@@ -230,7 +233,7 @@ async fn a_key_held_twice_is_told_and_left_to_people() {
         due: true,
         unknown: Vec::new(),
     });
-    opened.put(key::job(second.id), value);
+    opened.put(key::job(second.list_order()), value);
     let (report, found) = opened.check(Repair::Indexes).await;
     let twice = Difference::HeldTwice {
         id: second.id,
@@ -238,6 +241,44 @@ async fn a_key_held_twice_is_told_and_left_to_people() {
     };
     assert_eq!(found, [twice]);
     assert_eq!(report.repaired, 0);
+}
+
+#[tokio::test]
+async fn a_second_job_of_an_id_is_told_and_left_to_people() {
+    let opened = opened().await;
+    let first = opened.create(NewJob::new("a", "{}")).await;
+    let second = Job {
+        creation_time: Timestamp::from_millis(2000),
+        status: JobStatus::Canceled,
+        ..first.clone()
+    };
+    let value = value::encode(&Record {
+        job: second.clone(),
+        due: false,
+        unknown: Vec::new(),
+    });
+    opened.put(key::job(second.list_order()), value);
+    let (_, found) = opened.check(Repair::Indexes).await;
+    assert!(
+        matches!(&found[0], Difference::Unreadable { id: Some(id), .. } if *id == first.id),
+        "{found:?}"
+    );
+    assert_eq!(opened.store.get_job(first.id).await.expect("reads"), first);
+}
+
+#[tokio::test]
+async fn an_entry_that_leads_elsewhere_is_told_and_put_right() {
+    let opened = populated().await;
+    let all = opened.memory.0.read().expect("no panic").clone();
+    let entries = all
+        .iter()
+        .filter(|(key, value)| key[0] > key::TEXT && !value.is_empty());
+    for (key, value) in entries {
+        let elsewhere = [&[value[0] ^ 1], &value[1..]].concat();
+        opened.put(key.clone(), elsewhere);
+        assert_ne!(opened.check(Repair::Indexes).await.1, [], "{key:?}");
+        assert_eq!(*opened.memory.0.read().expect("no panic"), all);
+    }
 }
 
 #[tokio::test]
@@ -249,7 +290,7 @@ async fn a_job_that_cannot_be_read_hides_no_other() {
     let good = opened
         .create(NewJob::new("a", "{}").with_priority(98))
         .await;
-    opened.put(key::job(bad.id), vec![7, 7, 7]);
+    opened.put(key::job(bad.list_order()), vec![7, 7, 7]);
 
     let list = opened
         .store
@@ -300,7 +341,7 @@ async fn a_long_text_that_lost_a_piece_is_unreadable() {
             .as_str(),
         long
     );
-    opened.remove(&key::text(job.id, value::Text::Params as u8, 1));
+    opened.remove(&key::text(job.list_order(), value::Text::Params as u8, 1));
     let got = opened.store.get_job(job.id).await;
     assert!(matches!(got, Err(Error::Unreadable { .. })));
 }
@@ -385,7 +426,7 @@ async fn fields_of_a_later_version_survive_an_update() {
         due: true,
         unknown: unknown.clone(),
     };
-    opened.put(key::job(job.id), value::encode(&later));
+    opened.put(key::job(job.list_order()), value::encode(&later));
     opened.store.start_job(job.id).await.expect("starts");
     let view = opened.memory.view().expect("shows");
     let found = record::load(&*view, job.id)

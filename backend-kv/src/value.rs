@@ -1,6 +1,6 @@
 //! A job as a value.
 //!
-//! A value is a version byte and then fields: a tag byte, the length of what follows as a varint,
+//! The id and the creation time stand in the key. A value is a version byte and then fields: a tag byte, the length of what follows as a varint,
 //! and that many bytes. A reader passes over tags it does not know, and what it passed over stays
 //! when it writes the job again; so a later version may add fields. Absent fields have their
 //! defaults. A later version that changes the meaning of a field changes the version byte.
@@ -11,6 +11,8 @@
 use std::time::Duration;
 
 use jobstore_core::{Error, Job, JobId, JobParams, JobStatus, Result, Timestamp};
+
+use crate::key::Place;
 
 const VERSION: u8 = 1;
 
@@ -62,16 +64,17 @@ mod tag {
     pub(super) const STATUS: u8 = 5;
     pub(super) const TIMEOUT: u8 = 6;
     pub(super) const RETRY_COUNT: u8 = 7;
-    pub(super) const CREATION_TIME: u8 = 8;
-    pub(super) const LAST_UPDATE_TIME: u8 = 9;
-    pub(super) const PRIORITY: u8 = 10;
-    pub(super) const NEXT_ATTEMPT_AT: u8 = 11;
-    pub(super) const MAX_RETRIES: u8 = 12;
-    pub(super) const UNIQUE_KEY: u8 = 13;
-    pub(super) const LEASE_OWNER: u8 = 14;
-    pub(super) const LEASE_EXPIRES_AT: u8 = 15;
-    pub(super) const FENCE: u8 = 16;
-    pub(super) const DUE: u8 = 17;
+    pub(super) const LAST_UPDATE_TIME: u8 = 8;
+    pub(super) const PRIORITY: u8 = 9;
+    pub(super) const NEXT_ATTEMPT_AT: u8 = 10;
+    pub(super) const MAX_RETRIES: u8 = 11;
+    pub(super) const UNIQUE_KEY: u8 = 12;
+    pub(super) const LEASE_OWNER: u8 = 13;
+    pub(super) const LEASE_EXPIRES_AT: u8 = 14;
+    pub(super) const FENCE: u8 = 15;
+    pub(super) const DUE: u8 = 16;
+    /// How many there are, and none.
+    pub(super) const COUNT: usize = 17;
 }
 
 /// Writes the value of a job, without the texts that stand apart.
@@ -88,7 +91,6 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
         value.bytes(tag::TIMEOUT, &timeout.as_secs_f64().to_bits().to_be_bytes());
     }
     value.unsigned(tag::RETRY_COUNT, u64::from(job.retry_count));
-    value.signed(tag::CREATION_TIME, job.creation_time.as_millis());
     value.signed(tag::LAST_UPDATE_TIME, job.last_update_time.as_millis());
     value.signed(tag::PRIORITY, i64::from(job.priority));
     value.signed(tag::NEXT_ATTEMPT_AT, job.next_attempt_at.as_millis());
@@ -128,9 +130,10 @@ impl Writer {
     }
 
     fn unsigned(&mut self, tag: u8, number: u64) {
-        let mut bytes = Vec::with_capacity(10);
-        push_varint(&mut bytes, number);
-        self.bytes(tag, &bytes);
+        let len = number.max(1).ilog2() / 7 + 1;
+        self.0.push(tag);
+        push_varint(&mut self.0, u64::from(len));
+        push_varint(&mut self.0, number);
     }
 
     /// Small numbers of either sign become few bytes.
@@ -175,13 +178,13 @@ fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     Some((tag, field))
 }
 
-/// Reads the value of a job; `apart` fetches a text that stands apart and is this long.
+/// Reads the value of the job at a place; `apart` fetches a text that stands apart and is this long.
 ///
 /// # Errors
 ///
 /// [`Error::Unreadable`] naming the field that is wrong, and what `apart` returns.
 pub(crate) fn decode(
-    id: JobId,
+    (creation_time, id): Place,
     value: &[u8],
     mut apart: impl FnMut(Text, usize) -> Result<Vec<u8>>,
 ) -> Result<Record> {
@@ -192,7 +195,7 @@ pub(crate) fn decode(
     if version != VERSION {
         return Err(unreadable(&format!("its encoding {version} is unknown")));
     }
-    let mut fields: [Option<&[u8]>; 18] = [None; 18];
+    let mut fields: [Option<&[u8]>; tag::COUNT] = [None; tag::COUNT];
     let mut lengths: [Option<u64>; 3] = [None; 3];
     let mut unknown = Vec::new();
     while !rest.is_empty() {
@@ -239,7 +242,7 @@ pub(crate) fn decode(
         retry_count: reader
             .unsigned(tag::RETRY_COUNT, "retry_count")?
             .unwrap_or(0),
-        creation_time: reader.time(tag::CREATION_TIME, "creation_time")?,
+        creation_time,
         last_update_time: reader.time(tag::LAST_UPDATE_TIME, "last_update_time")?,
         priority: reader
             .signed(tag::PRIORITY, "priority")?
@@ -274,7 +277,7 @@ fn number(mut field: &[u8]) -> Option<u64> {
 
 struct Reader<'a> {
     id: JobId,
-    fields: [Option<&'a [u8]>; 18],
+    fields: [Option<&'a [u8]>; tag::COUNT],
 }
 
 impl<'a> Reader<'a> {
@@ -374,7 +377,7 @@ mod tests {
             .into_iter()
             .filter_map(|text| Some((text as u8, text.apart(job)?)))
             .collect();
-        decode(job.id, value, |text, length| {
+        decode(job.list_order(), value, |text, length| {
             let text = texts.get(&(text as u8)).copied().unwrap_or_default();
             assert_eq!(text.len(), length);
             Ok(text.as_bytes().to_vec())
@@ -401,9 +404,9 @@ mod tests {
 
         #[test]
         fn bytes_that_are_no_job_are_unreadable(bytes in any::<Vec<u8>>()) {
-            let id = JobId::generate();
+            let place = (Timestamp::default(), JobId::generate());
             for value in [bytes.clone(), [&[VERSION], &*bytes].concat()] {
-                let found = decode(id, &value, |_, length| Ok(vec![b'x'; length.min(9)]));
+                let found = decode(place, &value, |_, length| Ok(vec![b'x'; length.min(9)]));
                 if let Err(error) = found {
                     let told = matches!(error, Error::Unreadable { .. });
                     prop_assert!(told, "{}", error);
@@ -416,10 +419,11 @@ mod tests {
             record in records(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
         ) {
             let mut value = encode(&record);
+            let place = record.job.list_order();
             let at = at.index(value.len());
             value[at] = byte;
-            let _ = decode(record.job.id, &value, |_, _| Ok(Vec::new()));
-            let cut = decode(record.job.id, &value[..at], |_, _| Ok(Vec::new()));
+            let _ = decode(place, &value, |_, _| Ok(Vec::new()));
+            let cut = decode(place, &value[..at], |_, _| Ok(Vec::new()));
             let told = cut.is_ok() || matches!(cut, Err(Error::Unreadable { .. }));
             prop_assert!(told);
         }

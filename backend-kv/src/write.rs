@@ -13,8 +13,8 @@ use jobstore_core::{
 use jobstore_group_commit::{Answers, Group};
 
 use crate::engine::View as _;
-use crate::key::{self, Key};
-use crate::record::{load, range, replace};
+use crate::key::{self, Key, Place};
+use crate::record::{CHUNK, find, load, load_all, load_at, range, replace};
 use crate::transaction::Transaction;
 use crate::value::Record;
 
@@ -89,10 +89,10 @@ fn holder(transaction: &Transaction<'_>, unique: (&str, &str)) -> Result<Option<
     let Some(value) = transaction.get(&key::unique(unique))? else {
         return Ok(None);
     };
-    let Some(id) = key::read_id(&value) else {
+    let Some(place) = key::read_place(&value) else {
         return Ok(None);
     };
-    let found = load(transaction, id)?.map(|record| record.job);
+    let found = load_at(transaction, place)?.map(|record| record.job);
     // An index that is wrong holds nothing back.
     Ok(found.filter(|job| job.held_unique_key() == Some(unique)))
 }
@@ -121,7 +121,7 @@ fn create(
             keys.insert((name.to_owned(), unique.to_owned()), creations.len());
         }
         // Ids the store makes are new; only given ones can exist.
-        let exists = new.id.is_some() && transaction.get(&key::job(job.id))?.is_some();
+        let exists = new.id.is_some() && transaction.get(&key::id(job.id))?.is_some();
         if exists || !ids.insert(job.id) {
             return Err(Error::AlreadyExists { id: job.id });
         }
@@ -148,28 +148,33 @@ pub(crate) fn promote(
 ) -> Result<usize> {
     let from = Key::new(key::WAITING).into_bytes();
     let to = Key::new(key::WAITING).time(now).end();
-    let mut found: Vec<JobId> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
+    let mut looked_at = 0;
     for entry in range(transaction, &from, &to, Order::Ascending)?.take(limit) {
-        found.extend(key::read_place(&entry?.0).map(|(_, id)| id));
+        let (key, value) = entry?;
+        places.extend(key::place_of(&key, &value));
+        looked_at += 1;
     }
-    for id in &found {
-        let before = match load(transaction, *id) {
-            Err(error @ Error::Unreadable { .. }) => {
-                tracing::warn!(%error, "a pending job cannot become due");
+    for places in places.chunks(CHUNK) {
+        for before in load_all(transaction, places)? {
+            let before = match before {
+                Ok(before) => before,
+                Err(error) => {
+                    tracing::warn!(%error, "a pending job cannot become due");
+                    continue;
+                }
+            };
+            let Some(before) = before.filter(|record| record.job.is_claimable(now)) else {
                 continue;
-            }
-            before => before?,
-        };
-        let Some(before) = before.filter(|record| record.job.is_claimable(now)) else {
-            continue;
-        };
-        let after = Record {
-            due: true,
-            ..before.clone()
-        };
-        replace(transaction, Some(&before), Some(&after));
+            };
+            let after = Record {
+                due: true,
+                ..before.clone()
+            };
+            replace(transaction, Some(&before), Some(&after));
+        }
     }
-    Ok(found.len())
+    Ok(looked_at)
 }
 
 /// Claims for each call in turn. Calls for the same names share a walk.
@@ -219,33 +224,40 @@ fn claimable(
     if branches.is_empty() {
         branches.push(Key::new(key::DUE));
     }
-    let mut places = Vec::with_capacity(branches.len());
+    let mut walks = Vec::with_capacity(branches.len());
     for branch in branches {
         let skip = branch.len();
         let (from, to) = (branch.clone().into_bytes(), branch.end());
         let entries = range(transaction, &from, &to, Order::Ascending)?;
         // What is left of a key is its place in the order of claiming.
-        places.push(entries.map(move |entry| entry.map(|(key, _)| key[skip..].to_vec())));
+        walks.push(entries.map(move |entry| {
+            let (key, value) = entry?;
+            let place = key::place_of(&key, &value);
+            Ok::<_, Error>((key[skip..].to_vec(), place))
+        }));
     }
-    let places = places.into_iter().kmerge_by(|a, b| match (a, b) {
-        (Ok(a), Ok(b)) => a < b,
+    let merged = walks.into_iter().kmerge_by(|a, b| match (a, b) {
+        (Ok((a, _)), Ok((b, _))) => a < b,
         (a, _) => a.is_err(),
     });
-    let mut found = Vec::new();
-    for place in places {
-        if found.len() == limit {
-            break;
+    let due = merged.filter_map(|entry| match entry {
+        Ok((order, place)) => {
+            // Only after the clock was put back are there jobs here whose time has not come.
+            key::read_place(&order).filter(|(at, _)| *at <= now)?;
+            place.map(Ok)
         }
-        // Only after the clock was put back are there jobs here whose time has not come.
-        let Some((_, id)) = key::read_place(&place?).filter(|(at, _)| *at <= now) else {
-            continue;
-        };
-        match load(transaction, id) {
-            Ok(record) => found.extend(record.filter(|record| record.job.is_claimable(now))),
-            Err(error @ Error::Unreadable { .. }) => {
-                tracing::warn!(%error, "a pending job cannot be claimed");
+        Err(error) => Some(Err(error)),
+    });
+    let mut due = due.peekable();
+    let mut found = Vec::new();
+    while found.len() < limit && due.peek().is_some() {
+        let wanted = due.by_ref().take(limit - found.len());
+        let places: Vec<Place> = wanted.collect::<Result<_>>()?;
+        for record in load_all(transaction, &places)? {
+            match record {
+                Ok(record) => found.extend(record.filter(|record| record.job.is_claimable(now))),
+                Err(error) => tracing::warn!(%error, "a pending job cannot be claimed"),
             }
-            Err(error) => return Err(error),
         }
     }
     Ok(found)
@@ -253,36 +265,57 @@ fn claimable(
 
 /// Deletes what the request means and is finalized.
 fn delete(transaction: &mut Transaction<'_>, request: &DeleteRequest) -> Result<Vec<JobId>> {
-    let mut found: Vec<Record> = Vec::new();
-    let matching = |id: JobId| -> Result<Option<Record>> {
-        match load(transaction, id) {
-            Ok(record) => Ok(record.filter(|record| request.matches(&record.job))),
-            // Nobody knows whether it is finalized.
-            Err(Error::Unreadable { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    };
     match request {
         DeleteRequest::Ids(ids) => {
+            let mut places = Vec::new();
             for id in ids.iter().copied().unique() {
-                found.extend(matching(id)?);
+                places.extend(find(transaction, id)?);
             }
+            let mut deleted = Vec::new();
+            for places in places.chunks(CHUNK) {
+                deleted.extend(delete_at(transaction, places, request, places.len())?);
+            }
+            Ok(deleted)
         }
         DeleteRequest::Before { cutoff, limit, .. } => {
-            let from = Key::new(key::ENDED).into_bytes();
+            let limit = *limit as usize;
+            let mut from = Key::new(key::ENDED).into_bytes();
             let to = Key::new(key::ENDED).time(*cutoff).into_bytes();
-            for entry in range(transaction, &from, &to, Order::Ascending)? {
-                if found.len() == *limit as usize {
+            let mut deleted = Vec::new();
+            while deleted.len() < limit {
+                let mut places = Vec::with_capacity(CHUNK);
+                let mut last = None;
+                for entry in range(transaction, &from, &to, Order::Ascending)?.take(CHUNK) {
+                    let (key, value) = entry?;
+                    places.extend(key::place_of(&key, &value));
+                    last = Some(key);
+                }
+                let Some(last) = last else {
                     break;
-                }
-                if let Some((_, id)) = key::read_place(&entry?.0) {
-                    found.extend(matching(id)?);
-                }
+                };
+                from = key::after(last);
+                let left = limit - deleted.len();
+                deleted.extend(delete_at(transaction, &places, request, left)?);
             }
+            Ok(deleted)
         }
     }
-    for record in &found {
-        replace(transaction, Some(record), None);
-    }
-    Ok(found.iter().map(|record| record.job.id).collect())
+}
+
+/// Deletes at most `limit` of the jobs at these places that the request means.
+fn delete_at(
+    transaction: &mut Transaction<'_>,
+    places: &[Place],
+    request: &DeleteRequest,
+    limit: usize,
+) -> Result<Vec<JobId>> {
+    let found = load_all(transaction, places)?.into_iter();
+    // Of a job that cannot be read nobody knows whether it is finalized.
+    let found = found.filter_map(|record| record.ok().flatten());
+    let meant = found.filter(|record| request.matches(&record.job));
+    let deleted = meant.take(limit).map(|record| {
+        replace(transaction, Some(&record), None);
+        record.job.id
+    });
+    Ok(deleted.collect())
 }
