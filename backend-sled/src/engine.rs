@@ -6,11 +6,16 @@ use std::io;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jobstore_core::{Error, Order, Result};
 use jobstore_kv::error::{backend, incompatible, unavailable};
 use jobstore_kv::{Changes, Durability, Engine, Entries, Failure, Opening, View};
 use sled::Batch;
+
+/// How long to wait for a handle of our own to be gone.
+const LETTING_GO: Duration = Duration::from_secs(30);
 
 /// sled, opened. All keys are in its default tree, so that one batch is one atomic step.
 pub struct Sled {
@@ -27,16 +32,25 @@ impl Engine for Sled {
     const NAME: &'static str = "sled";
 
     fn open(path: &Path, opening: &Opening) -> Result<Self> {
-        if !path.join("db").exists() {
-            match opening.create {
-                true => make(path)?,
-                false => return Err(incompatible("no sled store is there")),
+        let config = || config(path).cache_capacity(opening.cache_bytes as u64);
+        let db = if path.join("db").exists() {
+            config().open().map_err(error)?
+        } else if opening.create {
+            make(path)?;
+            // The handle that made it lets go when the last of sled's threads has, which takes long
+            // on a busy machine. That is nothing to trouble the caller with.
+            let start = Instant::now();
+            loop {
+                match config().open().map_err(error) {
+                    Err(error) if error.is_retryable() && start.elapsed() < LETTING_GO => {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                    opened => break opened?,
+                }
             }
-        }
-        let db = config(path)
-            .cache_capacity(opening.cache_bytes as u64)
-            .open();
-        let db = db.map_err(error)?;
+        } else {
+            return Err(incompatible("no sled store is there"));
+        };
         if db.tree_names().len() > 1 {
             return Err(incompatible(
                 "what is there is sled data of another program",
