@@ -25,7 +25,10 @@
 //! limit of its own, that take the calls that wait. Taking one each is one commit for each call, taking
 //! all is raw group commit.
 
+mod kv;
+
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -81,12 +84,12 @@ impl Engine {
     /// engines that write by one writer give one. None as long as the engine has no limit here.
     #[expect(clippy::unused_async, reason = "those of servers connect")]
     pub async fn limit(self, url: &str, writers: usize) -> Option<Vec<Box<dyn Limit>>> {
-        let _ = (url, writers);
+        let _ = writers;
         match self {
             Self::Memory => None,
             Self::Sqlite => None,
-            Self::Sled => None,
-            Self::Redb => None,
+            Self::Sled => Some(vec![kv::sled(Path::new(url.trim_start_matches("sled://")))]),
+            Self::Redb => Some(vec![kv::redb(Path::new(url.trim_start_matches("redb://")))]),
             Self::Postgres => None,
             Self::MariaDb => None,
         }

@@ -1,7 +1,7 @@
 //! sled and redb measured, each in a process of its own: `embedded sled`, `embedded redb`.
 //!
-//! A second argument is how many other jobs "many" are; a million unless given. Prints one line
-//! for each figure. Criterion repeats, which a million jobs do not allow, so this is a program.
+//! A second argument is how many other jobs "many" are; a million unless given. A third is the one
+//! part to measure: `callers`, `batches`, `limits`, `growth` or `churn`. Prints one line for each figure. Criterion repeats, which a million jobs do not allow, so this is a program.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jobstore_benches::limit::{OWNER, Raw, Write};
 use jobstore_benches::{PARAMS, fill, fill_others};
 use jobstore_core::{
     Action, ClaimRequest, DeleteRequest, Job, JobFilter, JobId, JobStatus, JobStore, NewJob, Order,
@@ -31,18 +32,31 @@ async fn main() {
         .get(2)
         .map_or(1_000_000, |many| many.parse().expect("a number"));
     match args.get(1).map(String::as_str) {
-        Some("sled") => measure::<Sled>(many).await,
-        Some("redb") => measure::<Redb>(many).await,
+        Some("sled") => measure::<Sled>(jobstore_benches::Engine::Sled, many).await,
+        Some("redb") => measure::<Redb>(jobstore_benches::Engine::Redb, many).await,
         _ => eprintln!("say sled or redb"),
     }
 }
 
-async fn measure<E: Engine>(many: usize) {
+async fn measure<E: Engine>(engine: jobstore_benches::Engine, many: usize) {
     let folder = tempfile::tempdir().expect("makes a folder");
-    callers::<E>(&folder.path().join("callers")).await;
-    batches::<E>(folder.path()).await;
-    growth::<E>(&folder.path().join("growth"), many).await;
-    churn::<E>(&folder.path().join("churn"), many).await;
+    let section = std::env::args().nth(3);
+    let wanted = |name: &str| section.as_deref().is_none_or(|section| section == name);
+    if wanted("callers") {
+        callers::<E>(&folder.path().join("callers")).await;
+    }
+    if wanted("batches") {
+        batches::<E>(folder.path()).await;
+    }
+    if wanted("limits") {
+        limits::<E>(folder.path(), engine).await;
+    }
+    if wanted("growth") {
+        growth::<E>(&folder.path().join("growth"), many).await;
+    }
+    if wanted("churn") {
+        churn::<E>(&folder.path().join("churn"), many).await;
+    }
 }
 
 async fn open<E: Engine>(path: &Path) -> Arc<KvJobStore<E>> {
@@ -75,19 +89,57 @@ async fn callers<E: Engine>(path: &Path) {
 }
 
 /// How often many callers do something in a second.
-async fn rate<E: Engine, Done: Future<Output = ()> + Send>(
-    store: &Arc<KvJobStore<E>>,
+async fn rate<T: Clone + Send + 'static, Done: Future<Output = ()> + Send>(
+    subject: &T,
     callers: usize,
-    call: impl Fn(Arc<KvJobStore<E>>) -> Done + Copy + Send + 'static,
+    call: impl Fn(T) -> Done + Copy + Send + 'static,
 ) -> u64 {
     let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
         .map(|_| {
-            let store = Arc::clone(store);
+            let subject = subject.clone();
             tokio::spawn(async move {
                 let mut done = 0;
                 while start.elapsed() < FOR {
-                    call(Arc::clone(&store)).await;
+                    call(subject.clone()).await;
+                    done += 1;
+                }
+                done
+            })
+        })
+        .collect();
+    let mut done = 0;
+    for task in tasks {
+        done += task.await.expect("no panic");
+    }
+    per_second(done, start.elapsed())
+}
+
+/// How often many callers do something in a second, once for each item.
+async fn rate_of_items<T, I, Done>(
+    subject: &T,
+    callers: usize,
+    items: Vec<I>,
+    call: impl Fn(T, I) -> Done + Copy + Send + 'static,
+) -> u64
+where
+    T: Clone + Send + 'static,
+    I: Clone + Send + 'static,
+    Done: Future<Output = ()> + Send,
+{
+    let start = Instant::now();
+    let share = items.len().div_ceil(callers);
+    let tasks: Vec<_> = items
+        .chunks(share)
+        .map(|items| {
+            let (subject, items) = (subject.clone(), items.to_vec());
+            tokio::spawn(async move {
+                let mut done = 0;
+                for item in items {
+                    if start.elapsed() > FOR {
+                        break;
+                    }
+                    call(subject.clone(), item).await;
                     done += 1;
                 }
                 done
@@ -119,32 +171,128 @@ async fn finish_rate<E: Engine>(
     callers: usize,
     ids: Vec<JobId>,
 ) -> u64 {
-    let start = Instant::now();
-    let share = ids.len().div_ceil(callers);
-    let tasks: Vec<_> = ids
-        .chunks(share)
-        .map(|ids| {
-            let (store, ids) = (Arc::clone(store), ids.to_vec());
-            tokio::spawn(async move {
-                let mut done = 0;
-                for id in ids {
-                    if start.elapsed() > FOR {
-                        break;
-                    }
-                    let update = Update::new(id, Action::Finish { result: None });
-                    let verdicts = store.update_jobs(vec![update]).await.expect("updates");
-                    assert!(verdicts[0].is_ok());
-                    done += 1;
-                }
-                done
-            })
-        })
-        .collect();
-    let mut done = 0;
-    for task in tasks {
-        done += task.await.expect("no panic");
+    rate_of_items(store, callers, ids, |store, id| async move {
+        let update = Update::new(id, Action::Finish { result: None });
+        let verdicts = store.update_jobs(vec![update]).await.expect("updates");
+        assert!(verdicts[0].is_ok());
+    })
+    .await
+}
+
+/// The store beside the engine driven directly, in turns, and then both under many callers.
+async fn limits<E: Engine>(folder: &Path, engine: jobstore_benches::Engine) {
+    let store = open::<E>(&folder.join("ours")).await;
+    let limit = folder.join("limit");
+    let limits = engine.limit(limit.to_str().expect("is text"), 1).await;
+    let mut limits = limits.expect("has a limit");
+    let limit = &mut limits[0];
+    let request = ClaimRequest::new(OWNER, Duration::from_secs(3600)).with_job_name("mail");
+    let hundred = request.clone().with_limit(100);
+    let mut ours = [Duration::ZERO; 3];
+    let mut raw = [Duration::ZERO; 3];
+    let claim = |limit| Write::Claim {
+        name: "mail".to_owned(),
+        limit,
+    };
+    for _ in 0..BATCHES {
+        let mut start = Instant::now();
+        let mut lap =
+            |sum: &mut Duration| *sum += std::mem::replace(&mut start, Instant::now()).elapsed();
+        fill(&*store, "mail", 100).await;
+        lap(&mut ours[0]);
+        let jobs = store.claim_jobs(&hundred).await.expect("claims");
+        lap(&mut ours[1]);
+        let finish = |job: &Job| Update::new(job.claim(), Action::Finish { result: None });
+        let updates = jobs.iter().map(finish).collect();
+        let verdicts = store.update_jobs(updates).await.expect("updates");
+        lap(&mut ours[2]);
+        assert_eq!(verdicts.iter().flatten().count(), 100);
+
+        let jobs = vec![NewJob::new("mail", PARAMS); 100];
+        limit.write(vec![Write::Create(jobs)]).await;
+        lap(&mut raw[0]);
+        let claims = limit.write(vec![claim(100)]).await.remove(0);
+        lap(&mut raw[1]);
+        let finished = limit.write(vec![Write::Finish(claims)]).await.remove(0);
+        lap(&mut raw[2]);
+        assert_eq!(finished.len(), 100);
     }
-    per_second(done, start.elapsed())
+    let jobs = (BATCHES * 100) as u64;
+    for (index, what) in ["create 100", "claim 100", "finish 100"].iter().enumerate() {
+        let (ours, raw) = (per_second(jobs, ours[index]), per_second(jobs, raw[index]));
+        tell_ratio::<E>(&format!("{what}, jobs /s"), ours, raw);
+    }
+    let any = JobFilter::default();
+    let half = PageRequest::default().with_size(1000);
+    let mut page = half.clone();
+    let mut after = None;
+    for _ in 0..BATCHES / 20 {
+        let token = store.list_jobs(&any, &page).await.expect("lists").token;
+        page = half.clone().with_token(token);
+        after = limit.page(after, 1000).await.last;
+    }
+    let page = page.with_size(100);
+    let (mut ours, mut raw) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..2000 {
+        let start = Instant::now();
+        let jobs = store.list_jobs(&any, &page).await.expect("lists");
+        ours += start.elapsed();
+        assert_eq!(jobs.len(), 100);
+        let start = Instant::now();
+        let jobs = limit.page(after, 100).await.jobs;
+        raw += start.elapsed();
+        assert_eq!(jobs, 100);
+    }
+    let (ours, raw) = (per_second(200_000, ours), per_second(200_000, raw));
+    tell_ratio::<E>("page of 100, jobs /s", ours, raw);
+
+    let engine = Raw::spawn(limits, 512);
+    let create = |engine: Raw| async move {
+        let jobs = vec![NewJob::new("mail", PARAMS)];
+        engine.write(Write::Create(jobs)).await;
+    };
+    let raw = rate(&engine, CALLERS, create).await;
+    let ours = rate(&store, CALLERS, |store| async move {
+        let jobs = vec![NewJob::new("mail", PARAMS)];
+        store.create_jobs(jobs).await.expect("creates");
+    });
+    tell_ratio::<E>("creates /s, 64 callers", ours.await, raw);
+    fill(&*store, "mail", 60_000).await;
+    for _ in 0..60 {
+        let jobs = vec![NewJob::new("mail", PARAMS); 1000];
+        engine.write(Write::Create(jobs)).await;
+    }
+    let raw = rate(&engine, CALLERS, move |engine| async move {
+        let name = "mail".to_owned();
+        let claims = engine.write(Write::Claim { name, limit: 1 }).await;
+        assert_eq!(claims.len(), 1, "there are enough");
+    });
+    let raw = raw.await;
+    let ours = rate_of_claims(&store, CALLERS).await;
+    tell_ratio::<E>("claims /s, 64 callers", ours, raw);
+    let mut claims = Vec::new();
+    for _ in 0..30 {
+        claims.extend(engine.write(claim(1000)).await);
+        let thousand = request.clone().with_limit(1000);
+        store.claim_jobs(&thousand).await.expect("claims");
+    }
+    let raw = rate_of_items(&engine, CALLERS, claims, |engine, claim| async move {
+        let finished = engine.write(Write::Finish(vec![claim])).await;
+        assert_eq!(finished.len(), 1);
+    });
+    let raw = raw.await;
+    let running = JobFilter::default().with_statuses([JobStatus::Running]);
+    let ids = all(&*store, &running).await;
+    let ours = finish_rate(&store, CALLERS, ids).await;
+    tell_ratio::<E>("finishes /s, 64 callers", ours, raw);
+}
+
+fn tell_ratio<E: Engine>(what: &str, ours: u64, raw: u64) {
+    let ratio = ours as f64 / raw as f64;
+    tell::<E>(
+        what,
+        format!("{ours}, the engine alone {raw}, ratio {ratio:.2}"),
+    );
 }
 
 async fn all(store: &dyn JobStore, filter: &JobFilter) -> Vec<JobId> {
