@@ -29,6 +29,10 @@ impl<'a> Transaction<'a> {
         self.changes.insert(key, None);
     }
 
+    pub(crate) fn changes_key(&self, key: &[u8]) -> bool {
+        self.changes.contains_key(key)
+    }
+
     pub(crate) fn into_changes(self) -> Changes {
         self.changes
     }
