@@ -37,3 +37,4 @@ impl Surroundings for Held {
 jobstore_conformance::conformance_tests!(Memory);
 jobstore_conformance::conformance_shared_tests!(Memory);
 jobstore_conformance::conformance_model_tests!(Memory, 400);
+jobstore_conformance::conformance_history_tests!(Memory, 300, 20_000);

@@ -49,3 +49,4 @@ impl Surroundings for Place {
 jobstore_conformance::conformance_tests!(Redb);
 jobstore_conformance::conformance_durable_tests!(Redb);
 jobstore_conformance::conformance_model_tests!(Redb);
+jobstore_conformance::conformance_history_tests!(Redb);

@@ -78,6 +78,7 @@ mod file {
     jobstore_conformance::conformance_durable_tests!(SqliteFile);
     jobstore_conformance::conformance_shared_tests!(SqliteFile);
     jobstore_conformance::conformance_model_tests!(SqliteFile);
+    jobstore_conformance::conformance_history_tests!(SqliteFile);
 }
 
 mod memory {
@@ -86,4 +87,5 @@ mod memory {
     jobstore_conformance::conformance_tests!(SqliteMemory);
     jobstore_conformance::conformance_shared_tests!(SqliteMemory);
     jobstore_conformance::conformance_model_tests!(SqliteMemory);
+    jobstore_conformance::conformance_history_tests!(SqliteMemory);
 }

@@ -61,4 +61,5 @@ mod mysql {
     jobstore_conformance::conformance_durable_tests!(HARNESS);
     jobstore_conformance::conformance_shared_tests!(HARNESS);
     jobstore_conformance::conformance_model_tests!(HARNESS, 48);
+    jobstore_conformance::conformance_history_tests!(HARNESS);
 }
