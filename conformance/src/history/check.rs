@@ -100,7 +100,24 @@ pub(super) fn check<O: Operation>(
     start: &O::State,
     budget: usize,
 ) -> (Verdict, usize) {
-    let mut search = Search::new(operations, budget);
+    search(Search::new(operations, budget), start)
+}
+
+/// As [`check`], but takes what is unknown wherever it fits: slower, and by fewer arguments right.
+pub(super) fn check_slowly<O: Operation>(
+    operations: &[O],
+    start: &O::State,
+    budget: usize,
+) -> (Verdict, usize) {
+    let slow = Search {
+        unknown_anywhere: true,
+        ..Search::new(operations, budget)
+    };
+    search(slow, start)
+}
+
+fn search<O: Operation>(mut search: Search<'_, O>, start: &O::State) -> (Verdict, usize) {
+    let operations = search.operations;
     let mut all = Set::new(operations.len());
     (0..operations.len()).for_each(|index| all.insert(index));
     let verdict = match search.explain_apart(&all, start) {
@@ -143,6 +160,7 @@ struct Search<'a, O> {
     known: HashMap<(Set, u128), Result<(), Rc<Stuck>>>,
     tried: usize,
     budget: usize,
+    unknown_anywhere: bool,
 }
 
 impl<'a, O: Operation> Search<'a, O> {
@@ -162,6 +180,7 @@ impl<'a, O: Operation> Search<'a, O> {
             known: HashMap::new(),
             tried: 0,
             budget,
+            unknown_anywhere: false,
         }
     }
 
@@ -254,6 +273,14 @@ impl<'a, O: Operation> Search<'a, O> {
                 Tried::Misfit => misfits.push(index),
             }
         }
+        let anywhere = self.unknown_anywhere;
+        for index in ready.iter().filter(|_| anywhere) {
+            if !self.is_required(index)
+                && let Tried::Explained = self.try_one(index, left, state, &mut best)?
+            {
+                return Ok(Ok(()));
+            }
+        }
         for index in misfits {
             for (left, state) in self.ways_to(index, left, state, ready)? {
                 if let Tried::Explained = self.try_one(index, &left, &state, &mut best)? {
@@ -273,6 +300,8 @@ impl<'a, O: Operation> Search<'a, O> {
         best: &mut Stuck,
     ) -> Result<Tried, End> {
         let Effect { same, changed } = self.operations[index].apply(state);
+        // What is unknown and changed nothing need not have happened.
+        let same = same && self.is_required(index);
         if !same && changed.is_empty() {
             return Ok(Tried::Misfit);
         }
