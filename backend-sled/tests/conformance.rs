@@ -49,4 +49,3 @@ impl Surroundings for Place {
 jobstore_conformance::conformance_tests!(Sled);
 jobstore_conformance::conformance_durable_tests!(Sled);
 jobstore_conformance::conformance_model_tests!(Sled);
-jobstore_conformance::conformance_history_tests!(Sled);

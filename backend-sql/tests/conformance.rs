@@ -78,7 +78,6 @@ mod file {
     jobstore_conformance::conformance_durable_tests!(SqliteFile);
     jobstore_conformance::conformance_shared_tests!(SqliteFile);
     jobstore_conformance::conformance_model_tests!(SqliteFile);
-    jobstore_conformance::conformance_history_tests!(SqliteFile);
 }
 
 mod memory {
@@ -87,5 +86,4 @@ mod memory {
     jobstore_conformance::conformance_tests!(SqliteMemory);
     jobstore_conformance::conformance_shared_tests!(SqliteMemory);
     jobstore_conformance::conformance_model_tests!(SqliteMemory);
-    jobstore_conformance::conformance_history_tests!(SqliteMemory);
 }

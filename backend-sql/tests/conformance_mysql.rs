@@ -61,5 +61,4 @@ mod mysql {
     jobstore_conformance::conformance_durable_tests!(HARNESS);
     jobstore_conformance::conformance_shared_tests!(HARNESS);
     jobstore_conformance::conformance_model_tests!(HARNESS, 48);
-    jobstore_conformance::conformance_history_tests!(HARNESS);
 }

@@ -61,7 +61,6 @@ mod postgres {
     jobstore_conformance::conformance_durable_tests!(HARNESS);
     jobstore_conformance::conformance_shared_tests!(HARNESS);
     jobstore_conformance::conformance_model_tests!(HARNESS, 48);
-    jobstore_conformance::conformance_history_tests!(HARNESS);
 }
 
 /// The rules that callers at once could break, on servers where claims keep apart by guard alone.
