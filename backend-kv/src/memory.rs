@@ -18,12 +18,25 @@ pub(crate) struct Memory(pub(crate) Arc<RwLock<Map>>);
 
 static MAPS: Mutex<BTreeMap<std::path::PathBuf, Memory>> = Mutex::new(BTreeMap::new());
 
+impl Memory {
+    /// The map at this path, for a test to look into, whoever has it.
+    pub(crate) fn at(path: &Path) -> Self {
+        let mut maps = MAPS.lock().expect("no panic");
+        maps.entry(path.to_owned()).or_default().clone()
+    }
+}
+
 impl Engine for Memory {
     const NAME: &'static str = "memory";
 
     fn open(path: &Path, _: &Opening) -> Result<Self> {
         let mut maps = MAPS.lock().expect("no panic");
-        Ok(maps.entry(path.to_owned()).or_default().clone())
+        let memory = maps.entry(path.to_owned()).or_default();
+        // As every engine does that is for one process.
+        match Arc::strong_count(&memory.0) {
+            1 => Ok(memory.clone()),
+            _ => Err(crate::error::unavailable("the map is in use")),
+        }
     }
 
     fn view(&self) -> Result<Box<dyn View + '_>> {

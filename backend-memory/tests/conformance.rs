@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jobstore_conformance::{Capabilities, Harness, Surroundings};
+use jobstore_conformance::{Capabilities, Harness, Surroundings, Versions};
 use jobstore_core::{JobStore, ManualClock, Result};
 use jobstore_memory::MemoryJobStore;
 
@@ -22,6 +22,17 @@ impl Harness for Memory {
         let store = MemoryJobStore::with_clock(Arc::new(clock));
         Ok(Box::new(Held(Arc::new(store))))
     }
+
+    fn name(&self) -> Option<&str> {
+        Some("memory")
+    }
+
+    async fn versions(&self) -> Result<Versions> {
+        Ok(Versions {
+            backend: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: String::new(),
+        })
+    }
 }
 
 /// The store itself is all there is: every handle is a share in it.
@@ -34,7 +45,8 @@ impl Surroundings for Held {
     }
 }
 
-jobstore_conformance::conformance_tests!(Memory);
-jobstore_conformance::conformance_shared_tests!(Memory);
+jobstore_conformance::conformance_tests!(
+    Memory,
+    without durable, tamper, requests, kill, power_cut
+);
 jobstore_conformance::conformance_model_tests!(Memory, 400);
-jobstore_conformance::conformance_history_tests!(Memory, 300, 20_000);

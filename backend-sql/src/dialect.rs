@@ -1,6 +1,7 @@
 //! What differs between engines, and the little of `sqlx` that everything else uses.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::TryStreamExt as _;
 use jobstore_core::{Error, Job, JobId, Lease, Timestamp};
@@ -177,11 +178,14 @@ pub struct Wire<'a, D: Driver> {
     pub claim_by: ClaimBy,
     /// The longest statement that the engine takes, in bytes.
     pub packet: usize,
+    /// Counts the statements.
+    pub sent: &'a AtomicU64,
 }
 
 impl<D: Dialect> Wire<'_, D> {
     /// Runs a statement that returns no rows.
     pub(crate) async fn execute(&mut self, statement: Statement<D>) -> Result<(), Failure> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let done = D::execute(self.connection, statement, self.prepares).await;
         done.map_err(Failure::of::<D>)
     }
@@ -191,12 +195,14 @@ impl<D: Dialect> Wire<'_, D> {
     where
         F: FnMut(&D::Row) + Send,
     {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let done = D::fetch(self.connection, statement, self.prepares, each).await;
         done.map_err(Failure::of::<D>)
     }
 
     /// Runs several statements without arguments, as they are.
     pub(crate) async fn run(&mut self, sql: impl Into<String>) -> Result<(), Failure> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let done = D::run(self.connection, sql.into()).await;
         done.map_err(Failure::of::<D>)
     }

@@ -50,4 +50,4 @@ pub use postgres::{PostgresJobStore, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteJobStore, SqliteOptions};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-pub use store::SqlJobStore;
+pub use store::{SqlJobStore, Statements};

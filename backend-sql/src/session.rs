@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jobstore_core::{JobFilter, Result};
@@ -48,6 +49,7 @@ pub(crate) struct Sessions<D: Dialect> {
     habits: Habits,
     permits: Semaphore,
     resting: Mutex<Vec<(PoolConnection<D>, Instant)>>,
+    sent: Arc<AtomicU64>,
 }
 
 impl<D: Dialect> Sessions<D> {
@@ -58,7 +60,13 @@ impl<D: Dialect> Sessions<D> {
             habits,
             permits: Semaphore::new(permits),
             resting: Mutex::default(),
+            sent: Arc::default(),
         }
+    }
+
+    /// How many statements were sent, to be added to by who sends some past a session.
+    pub(crate) fn sent(&self) -> &Arc<AtomicU64> {
+        &self.sent
     }
 
     /// The longest statement that the engine takes, in bytes.
@@ -173,10 +181,12 @@ impl<D: Dialect> Session<'_, D> {
 
     /// What statements go over.
     pub(crate) fn wire(&mut self, claim_by: ClaimBy) -> Wire<'_, D> {
+        let owner = self.owner;
         Wire {
-            prepares: self.owner.habits.prepares,
-            packet: self.owner.habits.packet,
+            prepares: owner.habits.prepares,
+            packet: owner.habits.packet,
             claim_by,
+            sent: &owner.sent,
             connection: self,
         }
     }

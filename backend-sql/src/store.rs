@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jobstore_core::{
@@ -21,6 +22,26 @@ pub struct SqlJobStore<D: Dialect> {
     writer: GroupCommit,
     clock: Arc<StoreClock>,
     claim_by: ClaimBy,
+    statements: Statements,
+}
+
+/// How many statements a store has sent to its engine: what its calls cost, whatever else the machine
+/// does. Starting and ending transactions is not counted.
+#[derive(Clone, Debug)]
+pub struct Statements {
+    readers: Arc<AtomicU64>,
+    writers: Arc<AtomicU64>,
+}
+
+impl Statements {
+    /// So many so far, by all clones of the store.
+    pub fn sent(&self) -> u64 {
+        let writers = match Arc::ptr_eq(&self.readers, &self.writers) {
+            true => 0,
+            false => self.writers.load(Ordering::Relaxed),
+        };
+        self.readers.load(Ordering::Relaxed) + writers
+    }
 }
 
 impl<D: Dialect> SqlJobStore<D> {
@@ -33,6 +54,10 @@ impl<D: Dialect> SqlJobStore<D> {
         let clock = Arc::new(clock);
         // Some connections are left for those who read.
         let tasks = writers.size().div_ceil(2).min(D::WRITERS);
+        let statements = Statements {
+            readers: Arc::clone(readers.sent()),
+            writers: Arc::clone(writers.sent()),
+        };
         let writer = Writer {
             sessions: writers,
             clock: Arc::clone(&clock),
@@ -43,7 +68,13 @@ impl<D: Dialect> SqlJobStore<D> {
             writer: GroupCommit::spawn(writer, tasks),
             clock,
             claim_by,
+            statements,
         }
+    }
+
+    /// Counts the statements of this store and its clones, from when it was opened.
+    pub fn statements(&self) -> Statements {
+        self.statements.clone()
     }
 
     /// Creates jobs inside a transaction of the caller's: they exist once it commits, and never
@@ -69,6 +100,7 @@ impl<D: Dialect> SqlJobStore<D> {
             prepares: false,
             claim_by: self.claim_by,
             packet: self.readers.packet(),
+            sent: self.readers.sent(),
         };
         let mut verdicts = write::create::<D>(&mut wire, &[&jobs], self.clock.now()).await?;
         verdicts.pop().unwrap_or_else(|| Ok(Vec::new()))
@@ -86,6 +118,7 @@ impl<D: Dialect> Clone for SqlJobStore<D> {
             writer: self.writer.clone(),
             clock: Arc::clone(&self.clock),
             claim_by: self.claim_by,
+            statements: self.statements.clone(),
         }
     }
 }

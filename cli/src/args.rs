@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Look whether the indexes say what the jobs say, and every job can be read
     Check(CheckArgs),
     /// Check that a store of the kind at the URL keeps the contract, in a place of its own
-    Conformance(ConformanceArgs),
+    Conformance(jobstore_conformance::command::Args),
 }
 
 impl Command {
@@ -448,13 +448,6 @@ pub(crate) struct CheckArgs {
     /// Rebuild what is wrong in the indexes from the jobs (sled and redb)
     #[arg(long)]
     pub(crate) repair: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ConformanceArgs {
-    /// Only rules whose id or name contains this
-    #[arg(default_value = "", hide_default_value = true)]
-    pub(crate) filter: String,
 }
 
 #[cfg(test)]

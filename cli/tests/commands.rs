@@ -268,3 +268,28 @@ fn the_suite_runs_beside_the_store_and_leaves_nothing() {
     assert_eq!(left, 0);
     assert!(place.run(&["conformance", "no such rule"]).code == Some(1));
 }
+
+#[test]
+fn the_suite_writes_a_certificate_and_repeats_a_seed() {
+    let place = Place::new();
+    let told = place.ok(&[
+        "conformance",
+        "handle",
+        "--certificate",
+        "found.json",
+        "--date",
+        "2026-11-26",
+        "--seed",
+        "7",
+    ]);
+    assert!(told.contains("seed 7"), "{told}");
+    assert!(told.contains("the backend is shared"), "{told}");
+    let found = std::fs::read_to_string(place.path().join("found.json")).expect("is written");
+    let found: serde_json::Value = serde_json::from_str(&found).expect("is JSON");
+    assert_eq!(found["backend"], "SQLite, in a file");
+    assert_eq!(
+        (&found["date"], &found["seed"]),
+        (&json!("2026-11-26"), &json!(7))
+    );
+    assert_eq!(found["does_not_apply"]["exclusive"][0], "EXCLUSIVE-001");
+}

@@ -10,9 +10,11 @@ use jobstore_core::{
     JobStoreExt as _, Lease, ManualClock, NewJob, Order, PageRequest, Result, StatusCounts, Target,
     Timestamp, Update,
 };
+use proptest::test_runner::TestRng;
 
 use crate::failure::{CaseResult, Failure, check_eq, same};
-use crate::harness::{Harness, Surroundings};
+use crate::harness::{Crash, Harness, Surroundings, Tampering};
+use crate::run::Seed;
 use crate::trace::{Calls, Traced};
 
 /// How long the leases of the cases hold.
@@ -27,6 +29,7 @@ pub struct Cx {
     surroundings: Box<dyn Surroundings>,
     store: Mutex<Option<Arc<dyn JobStore>>>,
     calls: Calls,
+    seed: Seed,
 }
 
 impl fmt::Debug for Cx {
@@ -44,6 +47,11 @@ impl Cx {
     ///
     /// What the backend says when it cannot make one.
     pub async fn new(harness: &dyn Harness) -> Result<Self> {
+        Self::with_seed(harness, Seed::random()).await
+    }
+
+    /// A fresh store for a case whose random choices come from this seed.
+    pub(crate) async fn with_seed(harness: &dyn Harness, seed: Seed) -> Result<Self> {
         let clock = ManualClock::new(START);
         let surroundings = harness.fresh(clock.clone()).await?;
         let calls = Calls::default();
@@ -53,7 +61,17 @@ impl Cx {
             surroundings,
             store: Mutex::new(Some(store)),
             calls,
+            seed,
         })
+    }
+
+    pub(crate) fn surroundings(&self) -> &dyn Surroundings {
+        &*self.surroundings
+    }
+
+    /// What a case that tries random things makes its choices by.
+    pub(crate) fn random(&self) -> TestRng {
+        self.seed.rng()
     }
 
     /// The store.
@@ -81,6 +99,11 @@ impl Cx {
     ///
     /// When the backend cannot open it again.
     pub async fn reopen(&self) -> CaseResult {
+        self.close().await;
+        self.open_again().await
+    }
+
+    async fn close(&self) {
         let held = self
             .store
             .lock()
@@ -88,9 +111,31 @@ impl Cx {
             .take();
         drop(held);
         self.surroundings.close().await;
+    }
+
+    async fn open_again(&self) -> CaseResult {
         let opened = open(&*self.surroundings, &self.calls).await?;
         *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
+    }
+
+    /// Has another program change how a job is stored, between two handles.
+    pub(crate) async fn tamper(&self, id: JobId, with: Tampering) -> CaseResult {
+        self.close().await;
+        let hook = hook(self.surroundings.tamper(), "tamper")?;
+        hook.tamper(id, with).await?;
+        self.open_again().await
+    }
+
+    /// Ends whatever holds the jobs while the handle is open, and opens another on what is left.
+    pub(crate) async fn crash(&self, by: Option<&dyn Crash>) -> CaseResult {
+        hook(by, "crash")?.crash().await?;
+        self.reopen().await
+    }
+
+    /// How many requests the store has sent to its engine.
+    pub(crate) fn requests(&self) -> CaseResult<u64> {
+        hook(self.surroundings.requests(), "requests")
     }
 
     /// The last calls of all handles.
@@ -279,6 +324,11 @@ impl Cx {
 async fn open(surroundings: &dyn Surroundings, calls: &Calls) -> Result<Arc<dyn JobStore>> {
     let store = surroundings.open().await?;
     Ok(Arc::new(Traced::new(store, calls.clone())))
+}
+
+/// A hook that was there when the case began.
+fn hook<T>(hook: Option<T>, name: &str) -> CaseResult<T> {
+    hook.ok_or_else(|| Failure::new(format!("a hook {name}"), "none any more"))
 }
 
 /// A walk over the pages of a listing, which ends whatever the store does.

@@ -86,11 +86,15 @@ impl From<Error> for Failure {
 
 /// Texts of megabytes would bury what went wrong.
 pub(crate) fn clipped(text: &str) -> String {
-    const MAX: usize = 1_000;
-    if text.len() <= MAX {
+    cut(text, 1_000)
+}
+
+/// No more than about this many bytes of a text.
+pub(crate) fn cut(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(MAX);
+    let end = text.floor_char_boundary(bytes);
     format!("{}… ({} bytes)", &text[..end], text.len())
 }
 

@@ -33,20 +33,32 @@
 //!     }
 //! }
 //!
-//! jobstore_conformance::conformance_tests!(Memory);
+//! jobstore_conformance::conformance_tests!(
+//!     Memory,
+//!     without durable, shared, tamper, requests, kill, power_cut
+//! );
 //! # fn main() {}
 //! ```
 //!
-//! `conformance_durable_tests!` and `conformance_shared_tests!` add what only some backends promise,
-//! `conformance_model_tests!` random programs that are compared with a [`model`].
+//! The words after `without` are what the backend does not claim ([`Capabilities`]) and the hooks that
+//! its harness does not have ([`Surroundings`]). Tests that need them stand in the list of tests all
+//! the same, ignored with that reason; when the words are not true, a test fails. So the same names
+//! are listed for every backend, and nothing is left out in silence.
 //!
-//! A program can run the same cases with [`run`] and print the [`Report`].
+//! `conformance_model_tests!` adds random programs that are compared with a [`model`],
+//! `conformance_history_tests!` callers at once.
+//!
+//! A program can run the same cases with [`run`] and print the [`Report`] or keep the
+//! [`Certificate`]; with the feature `command`, the module `command` is a whole command line.
 //!
 //! The suite knows the contract, `jobstore-core`, and no engine. [`RULES`] lists what it checks;
-//! a rule keeps its id for ever.
+//! a rule keeps its id for ever. [`specification`] is the list as a document.
 #![forbid(unsafe_code)]
 
 mod cases;
+mod certificate;
+#[cfg(feature = "command")]
+pub mod command;
 mod cx;
 mod failure;
 mod fault;
@@ -55,15 +67,20 @@ pub mod history;
 mod list;
 mod macros;
 pub mod model;
+mod report;
 mod rule;
 mod run;
+mod specification;
 mod trace;
 
+pub use certificate::{Broken, Certificate, table};
 pub use cx::Cx;
 pub use failure::{CaseResult, Failure};
 pub use fault::{Fault, FaultStore};
-pub use harness::{Capabilities, Harness, Surroundings};
+pub use harness::{Capabilities, Crash, Harness, Surroundings, Tamper, Tampering, Versions};
+pub use report::{Outcome, Report, Verdict};
 pub use rule::{Level, Needs, RULES, Rule};
 #[doc(hidden)]
-pub use run::test;
-pub use run::{Outcome, Report, Verdict, check, run};
+pub use run::{Place, test, test_what_is_lacking};
+pub use run::{Seed, Selection, check, run};
+pub use specification::specification;

@@ -1,7 +1,7 @@
 //! The list: every rule once, with the case that checks it.
 
 /// Hands the list to another macro. To add a rule, write its case in the file of its subject and
-/// name it here; numbers are never given twice.
+/// name it here; numbers are never given twice. Then run `cargo xtask docs`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! for_each_rule {
@@ -29,6 +29,7 @@ Nothing {
         "CREATE-019" Must params_of_8_mib_come_back "Params of just 8 MiB come back.";
         "CREATE-020" Must creating_touches_no_other_job "Creating jobs changes no other job.";
         "CREATE-021" Must a_mixed_batch_says_which_jobs_are_new "A batch that finds some jobs and creates others says which is which.";
+        "CREATE-022" Must a_batch_of_any_size_is_whole "A batch of any size is created whole and in order, whatever sizes a backend writes at a time.";
     }
     unique {
         "UNIQUE-001" Must the_holder_is_found_and_unchanged "Creating a job whose unique key is held returns the holder, marked as existing and unchanged.";
@@ -102,6 +103,8 @@ Nothing {
         "TRANSITION-021" Must an_unknown_job_is_not_found_by_any_action "Every action on an unknown job says that it is not found, by id and by claim.";
         "TRANSITION-022" Must a_result_of_8_mib_comes_back "A result of just 8 MiB comes back.";
         "TRANSITION-023" Must messages_name_the_job_but_no_payload "A refusal names the job and its status, and shows no params, results or errors.";
+        "TRANSITION-024" Must a_limit_lowered_later_ends_the_job "A job that has spent more retries than the policy now allows fails for good.";
+        "TRANSITION-025" Must hundreds_of_retries_overflow_nothing "After hundreds of retries the wait is still at its limit and nothing overflows.";
     }
     repeat {
         "REPEAT-001" Must a_finish_may_be_repeated "A finish repeated with its claim returns the job unchanged.";
@@ -165,6 +168,8 @@ Nothing {
         "LEASE-018" Must recovery_keeps_to_its_names "Recovering some names leaves the others alone.";
         "LEASE-019" Must the_shortest_lease_lasts_a_millisecond "A lease shorter than a millisecond lasts one.";
         "LEASE-020" Must a_renewed_lease_moves_in_the_listing_of_expired_ones "A renewed lease is no longer listed as expired.";
+        "LEASE-021" Must more_expired_leases_than_a_page_are_all_recovered "More expired leases than fit a page are all recovered, call by call.";
+        "LEASE-022" Must an_owner_of_the_same_name_is_another_worker "A worker that starts again under the same owner has no part in the runs of the one before.";
     }
     list {
         "LIST-001" Must an_empty_store_lists_nothing "An empty store lists nothing and gives no token.";
@@ -191,6 +196,7 @@ Nothing {
         "LIST-022" Must a_walk_is_not_moved_by_new_jobs "New jobs make a walk neither miss nor repeat one.";
         "LIST-023" Must a_long_walk_misses_nothing_while_others_work "A walk in pages of 7 over 5,000 jobs of one millisecond meets each survivor once while others start, finish and delete.";
         "LIST-024" Must a_stream_goes_over_all_pages "A stream of jobs goes over all pages.";
+        "LIST-025" Must random_filters_find_what_they_mean "Random filters find and count exactly the jobs that they mean.";
     }
     token {
         "TOKEN-001" Must every_damaged_character_is_noticed "A token with any one character changed is refused.";
@@ -202,6 +208,8 @@ Nothing {
         "TOKEN-007" Must the_size_may_change_from_page_to_page "The page size may change from page to page.";
         "TOKEN-008" Must a_token_may_stand_in_a_url "A token may stand in a URL as it is.";
         "TOKEN-009" Must a_refused_token_does_no_harm "After a refused token the good one still works.";
+        "TOKEN-010" Must a_token_of_a_filter_on_any_text_leads_on "Tokens of filters on any text lead on to the end.";
+        "TOKEN-011" Must random_text_is_refused "A token that was changed at random is refused.";
     }
     count {
         "COUNT-001" Must an_empty_store_counts_zero_of_each "An empty store counts zero in every status.";
@@ -222,6 +230,7 @@ Nothing {
         "BATCH-009" Must a_thousand_updates_are_taken "A batch may hold 1,000 updates.";
         "BATCH-010" Must a_key_freed_in_a_batch_can_be_taken_in_it "A unique key freed by one item can be taken by a later one, and not by an earlier.";
         "BATCH-011" Must of_two_resets_with_one_key_the_first_wins "Of two resets with one unique key in a batch, the first wins and is named to the second.";
+        "BATCH-012" Must a_batch_of_any_size_has_each_verdict "A batch of updates of any size has a verdict for each, in order.";
     }
     params {
         "PARAMS-001" Must the_empty_filter_meets_all "The empty object meets every job.";
@@ -256,6 +265,8 @@ Nothing {
         "DELETE-013" Must any_number_is_deleted_bit_by_bit "However many match, repeating the call deletes them all, a limit at a time.";
         "DELETE-014" Must a_reset_job_is_not_deleted "A job that was reset is no longer deleted.";
         "DELETE-015" Must a_job_that_ended_twice_is_deleted_once "A job that ended more than once is deleted, and returned, once.";
+        "DELETE-016" Must an_id_given_again_has_nothing_of_the_job_before "A job that a caller gives the id of a deleted one has nothing of it, in no index either.";
+        "DELETE-017" Must ids_made_after_all_were_deleted_are_new "Ids made after every job was deleted are greater than those before.";
     }
     time {
         "TIME-001" Must the_store_shows_its_clock "The store's time is that of its clock.";
@@ -329,6 +340,8 @@ Nothing {
         "CONCURRENCY-017" Must a_dropped_update_happened_whole_or_not "An update whose future was dropped happened whole or not at all, and can be repeated.";
         "CONCURRENCY-018" Must dropped_reads_leave_the_store_usable "Reads whose futures were dropped leave the store usable.";
         "CONCURRENCY-019" Must a_dropped_deletion_happened_whole_or_not "A deletion whose future was dropped happened whole or not at all.";
+        "CONCURRENCY-020" Must deleting_beside_finishing_takes_each_job_once "Deletions beside the finishing of jobs disturb no finish and take each job once.";
+        "CONCURRENCY-021" Must a_call_that_is_never_polled_does_nothing "A call whose future is never polled does nothing.";
     }
     fault {
         "FAULT-001" Must a_create_with_ids_may_be_repeated "A create with ids whose call failed, having happened or not, is repeated and makes each job once.";
@@ -361,6 +374,12 @@ Durable {
         "DURABLE-013" Must a_refused_batch_leaves_nothing_behind "A refused batch leaves nothing behind.";
     }
 }
+Volatile {
+    volatile {
+        "VOLATILE-001" Must it_opens_again_and_works "A store that does not claim to keep its jobs opens again and works.";
+        "VOLATILE-002" Must each_job_is_as_it_was_or_gone "Opened again, each job is as it was or gone, and every reading says the same.";
+    }
+}
 Shared {
     shared {
         "SHARED-001" Must what_one_writes_the_other_reads "What a call on one handle did is seen by the next call on another.";
@@ -371,6 +390,56 @@ Shared {
         "SHARED-006" Must a_token_of_one_is_good_for_the_other "A page token of one handle is good for another.";
         "SHARED-007" Must a_claim_of_one_is_good_for_the_other "A claim of one handle is good for another.";
         "SHARED-008" Must closing_one_does_not_disturb_the_other "Closing one handle does not disturb another.";
+    }
+}
+Exclusive {
+    exclusive {
+        "EXCLUSIVE-001" Must a_second_handle_is_refused_or_apart "A second handle is refused as unavailable, or has jobs of its own: never some of the first one's.";
+        "EXCLUSIVE-002" Must the_first_handle_is_not_disturbed "The attempt to open a second handle disturbs the first in nothing.";
+        "EXCLUSIVE-003" Must a_refused_handle_leaves_no_lock_behind "After a second handle was refused and the first is gone, the next opens.";
+    }
+}
+Tamper {
+    row {
+        "ROW-001" Must a_listing_names_it_and_shows_the_others "A listing names a row that cannot be read and shows every other job, under each filter.";
+        "ROW-002" Must a_walk_meets_each_of_the_others_once "A walk in small pages passes over it and meets each of the others once.";
+        "ROW-003" Must getting_it_says_so "Getting it is `Unreadable` by its id; others are got as ever.";
+        "ROW-004" Must counting_goes_on "Counts go on, with it or without.";
+        "ROW-005" Must claims_pass_it_over "Claims pass it over: none comes back empty while another job waits.";
+        "ROW-006" Must it_takes_no_place_in_a_claim_of_many "It takes no place among the jobs of a claim.";
+        "ROW-007" Must an_update_of_it_touches_no_other_of_its_batch "An update of it is `Unreadable`, and the rest of its batch is done.";
+        "ROW-008" Must it_stops_nobodys_recovery "It stops nobody's recovery.";
+        "ROW-009" Must deleting_by_age_takes_the_others "Deleting by age takes the others, whether it takes this one or not.";
+        "ROW-010" Must its_id_stays_taken "Its id stays taken.";
+        "ROW-011" Must params_that_are_no_json_meet_no_filter "Params that are no JSON meet no filter but the empty one, and break no listing.";
+        "ROW-012" Must a_job_with_params_that_are_no_json_goes_its_way "A job with params that are no JSON is claimed and finished as any other.";
+    }
+}
+Requests {
+    cost {
+        "COST-001" Must a_claim_beside_finished_jobs "A claim asks the engine for no more when there are many finished jobs.";
+        "COST-002" Must a_claim_beside_jobs_that_are_not_due "A claim asks the engine for no more when there are many jobs that are not due.";
+        "COST-003" Must a_claim_beside_jobs_of_other_names "A claim asks the engine for no more when there are many jobs of other names.";
+        "COST-004" Must a_claim_before_jobs_that_wait_behind "A claim asks the engine for no more when many jobs wait behind those it takes.";
+        "COST-005" Must a_page_however_deep "A page asks the engine for no more the deeper it lies.";
+        "COST-006" Should a_page_of_a_rare_status "A page of a rare status asks the engine for no more when there are many jobs in others.";
+        "COST-007" Should getting_a_job "Getting a job asks the engine for no more when there are many others.";
+        "COST-008" Should creating_a_job "Creating a job asks the engine for no more when there are many others.";
+        "COST-009" Should changing_a_job "Changing a job asks the engine for no more when there are many others.";
+        "COST-010" Should deleting_the_oldest "Deleting the oldest asks the engine for no more when there are many others.";
+    }
+}
+Kill {
+    kill {
+        "KILL-001" Must what_calls_did_is_there "What a returned call did is there when the process was killed after it.";
+        "KILL-002" Must claims_and_keys_are_good "Claims, fences and unique keys are good when the process was killed.";
+        "KILL-003" Must a_kill_after_every_call_loses_nothing "A kill after every call loses nothing, and the order of claiming stays.";
+    }
+}
+PowerCut {
+    power {
+        "POWER-001" Must what_calls_did_is_on_disk "What a returned call did is there when the power was cut after it.";
+        "POWER-002" Must claims_and_keys_are_good "Claims, fences and unique keys are good when the power was cut.";
     }
 }
     } };

@@ -1,41 +1,28 @@
 //! What turns the list into tests of one backend.
 
-/// One `#[test]` for each rule that every backend keeps, on a fresh store each.
+/// One `#[test]` for each rule, on a fresh store each, in a module `conformance`.
 ///
-/// Takes an expression that makes the harness, and puts the tests into a module `conformance`.
+/// Takes an expression that makes the harness, and after `without` what is not there: `durable` and
+/// `shared` when the backend does not claim them, `tamper`, `requests`, `kill` and `power_cut` when the
+/// harness has no such hook. The tests that need them are ignored, with the reason; those that say
+/// what holds instead of a capability run. One more test fails when the words are not true.
+///
+/// ```ignore
+/// jobstore_conformance::conformance_tests!(MyHarness, without shared, requests, kill, power_cut);
+/// ```
 #[macro_export]
 macro_rules! conformance_tests {
-    ($harness:expr) => {
+    ($harness:expr $(, without $($lacking:ident),+)? $(,)?) => {
         mod conformance {
             #[allow(unused_imports, reason = "the harness may be named by its path")]
             use super::*;
-            $crate::for_each_rule!($crate::__conformance_modules![Nothing($harness)]);
-        }
-    };
-}
 
-/// One `#[test]` for each rule about jobs that survive when every handle is dropped, in a module
-/// `conformance_durable`. For backends that claim [`Capabilities::durable`](crate::Capabilities::durable).
-#[macro_export]
-macro_rules! conformance_durable_tests {
-    ($harness:expr) => {
-        mod conformance_durable {
-            #[allow(unused_imports, reason = "the harness may be named by its path")]
-            use super::*;
-            $crate::for_each_rule!($crate::__conformance_modules![Durable($harness)]);
-        }
-    };
-}
+            #[test]
+            fn only_what_is_lacking_is_left_out() {
+                $crate::test_what_is_lacking(&$harness, &[$($(stringify!($lacking)),+)?]);
+            }
 
-/// One `#[test]` for each rule about several handles on the same jobs, in a module
-/// `conformance_shared`. For backends that claim [`Capabilities::shared`](crate::Capabilities::shared).
-#[macro_export]
-macro_rules! conformance_shared_tests {
-    ($harness:expr) => {
-        mod conformance_shared {
-            #[allow(unused_imports, reason = "the harness may be named by its path")]
-            use super::*;
-            $crate::for_each_rule!($crate::__conformance_modules![Shared($harness)]);
+            $crate::for_each_rule!($crate::__conformance_groups![[$($($lacking)+)?] ($harness)]);
         }
     };
 }
@@ -62,27 +49,70 @@ macro_rules! conformance_model_tests {
     };
 }
 
-/// Takes the rules that were asked for out of the list, and makes a module for each subject.
+/// Takes the list of rules apart into groups by what they need.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_groups {
+    ([$lacking:tt $harness:tt] $($needs:ident $rules:tt)+) => {
+        $($crate::__conformance_group! { $needs $lacking $harness $rules })+
+    };
+}
+
+/// Looks for what a group needs among the words after `without`, and has the group's tests made:
+/// ignored or not.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_group {
+    (Durable [durable $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the backend does not claim to be durable"]] $harness $rules }
+    };
+    (Volatile [durable $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [] $harness $rules }
+    };
+    (Shared [shared $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the backend does not claim to be shared"]] $harness $rules }
+    };
+    (Exclusive [shared $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [] $harness $rules }
+    };
+    (Tamper [tamper $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the harness has no hook to tamper with a row"]] $harness $rules }
+    };
+    (Requests [requests $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the harness has no hook to count requests"]] $harness $rules }
+    };
+    (Kill [kill $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the harness has no hook to kill"]] $harness $rules }
+    };
+    (PowerCut [power_cut $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the harness has no hook to cut the power"]] $harness $rules }
+    };
+    ($needs:ident [$other:ident $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_group! { $needs [$($rest)*] $harness $rules }
+    };
+    (Volatile [] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the backend is durable"]] $harness $rules }
+    };
+    (Exclusive [] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the backend is shared"]] $harness $rules }
+    };
+    ($needs:ident [] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [] $harness $rules }
+    };
+}
+
+/// Makes a module for each subject, and in it a test of each rule.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_modules {
-    ([Nothing $harness:tt] Nothing { $($rules:tt)* } $($rest:tt)*) => {
-        $crate::__conformance_modules! { $harness $($rules)* }
-    };
-    ([Durable $harness:tt] Nothing { $($skipped:tt)* } Durable { $($rules:tt)* } $($rest:tt)*) => {
-        $crate::__conformance_modules! { $harness $($rules)* }
-    };
-    ([Shared $harness:tt] Nothing { $($skipped:tt)* } Durable { $($too:tt)* } Shared { $($rules:tt)* }) => {
-        $crate::__conformance_modules! { $harness $($rules)* }
-    };
-    ($harness:tt) => {};
-    ($harness:tt $subject:ident { $($rules:tt)* } $($rest:tt)*) => {
-        mod $subject {
-            #[allow(unused_imports, reason = "the harness may be named by its path")]
-            use super::*;
-            $crate::__conformance_cases! { $harness $($rules)* }
-        }
-        $crate::__conformance_modules! { $harness $($rest)* }
+    ($attributes:tt $harness:tt { $($subject:ident $rules:tt)+ }) => {
+        $(
+            mod $subject {
+                #[allow(unused_imports, reason = "the harness may be named by its path")]
+                use super::*;
+                $crate::__conformance_cases! { $attributes $harness $rules }
+            }
+        )+
     };
 }
 
@@ -90,13 +120,26 @@ macro_rules! __conformance_modules {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_cases {
-    (($harness:expr) $($id:literal $level:ident $case:ident $sentence:literal;)+) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::test(&$harness, $id);
-            }
-        )+
+    ($attributes:tt $harness:tt { $($id:literal $level:ident $case:ident $sentence:literal;)+ }) => {
+        $($crate::__conformance_case! { $attributes $harness $id $case })+
+    };
+}
+
+/// Makes the test of a rule.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_case {
+    ([$($attribute:tt)*] ($harness:expr) $id:literal $case:ident) => {
+        #[test]
+        $($attribute)*
+        fn $case() {
+            let place = $crate::Place {
+                package: env!("CARGO_PKG_NAME"),
+                module: module_path!(),
+                case: stringify!($case),
+            };
+            $crate::test(&$harness, $id, place);
+        }
     };
 }
 

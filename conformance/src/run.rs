@@ -1,135 +1,146 @@
-//! Running cases and saying what became of them.
+//! Running cases.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use proptest::test_runner::{RngAlgorithm, TestRng};
+
+use crate::certificate::Record;
 use crate::harness::Harness;
+use crate::report::{Outcome, Report, Verdict};
 use crate::rule::{Needs, RULES, Rule};
 use crate::{Cx, Failure};
 
 /// Longer than any case takes on a store that works: one that waits for ever is stopped.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What became of one case.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The rule.
-    pub rule: &'static Rule,
-    /// Whether the store keeps it.
-    pub verdict: Verdict,
-}
+/// Where the `#[test]`s take their seed from.
+const SEED_VARIABLE: &str = "JOBSTORE_CONFORMANCE_SEED";
 
-/// Whether a store keeps a rule.
-#[derive(Clone, Debug)]
-pub enum Verdict {
-    /// It does.
-    Passed,
-    /// It does not.
-    Failed(Failure),
-    /// The backend does not claim to have what the rule is about.
-    DoesNotApply,
-}
+/// What random choices come from: the same seed makes the same choices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(pub u64);
 
-/// What became of each case. `Display` is a table.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// One for each case, in the order of the list.
-    pub outcomes: Vec<Outcome>,
-}
-
-impl Report {
-    /// The failures.
-    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
-        self.outcomes
-            .iter()
-            .filter_map(|outcome| match &outcome.verdict {
-                Verdict::Failed(failure) => Some(failure),
-                Verdict::Passed | Verdict::DoesNotApply => None,
-            })
+impl Seed {
+    /// One that nobody knows beforehand.
+    pub fn random() -> Self {
+        Self(RandomState::new().hash_one(0))
     }
 
-    /// Whether at least one case ran and none failed.
-    pub fn is_success(&self) -> bool {
-        let ran = |outcome: &Outcome| matches!(outcome.verdict, Verdict::Passed);
-        self.failures().next().is_none() && self.outcomes.iter().any(ran)
+    /// The seed of all tests of this process: that of the environment, or a random one.
+    pub(crate) fn of_process() -> Self {
+        static SEED: OnceLock<Seed> = OnceLock::new();
+        *SEED.get_or_init(|| match std::env::var(SEED_VARIABLE) {
+            Ok(text) => {
+                Self(text.parse().unwrap_or_else(|_| {
+                    panic!("{SEED_VARIABLE} is not a number of 64 bits: {text}")
+                }))
+            }
+            Err(_) => Self::random(),
+        })
+    }
+
+    pub(crate) fn rng(self) -> TestRng {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&self.0.to_le_bytes());
+        TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Outcome { rule, verdict } in &self.outcomes {
-            let word = match verdict {
-                Verdict::Passed => "ok",
-                Verdict::Failed(_) => "FAILED",
-                Verdict::DoesNotApply => "-",
-            };
-            writeln!(
-                f,
-                "{:<15} {:<6} {word:<6} {}",
-                rule.id, rule.level, rule.sentence
-            )?;
-        }
-        for failure in self.failures() {
-            writeln!(f, "\n{failure}")?;
-        }
-        let failed = self.failures().count();
-        let skipped = self.outcomes.iter();
-        let skipped = skipped.filter(|outcome| matches!(outcome.verdict, Verdict::DoesNotApply));
-        let skipped = skipped.count();
-        let passed = self.outcomes.len() - failed - skipped;
-        write!(
-            f,
-            "\n{passed} passed, {failed} failed, {skipped} do not apply"
-        )
+        write!(f, "{}", self.0)
     }
 }
 
-/// Runs every case whose id, name or subject contains `filter`, each on a fresh store.
+/// Which rules to check, and how. A text is a selection of the rules whose id or name contains it.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    filter: String,
+    seed: Seed,
+    again: String,
+}
+
+impl Selection {
+    /// The rules whose id, name or subject contains `filter`; empty means all.
+    pub fn new(filter: impl Into<String>) -> Self {
+        Self {
+            filter: filter.into(),
+            seed: Seed::random(),
+            again: String::new(),
+        }
+    }
+
+    /// Sets what random choices come from.
+    #[must_use]
+    pub fn with_seed(self, seed: Seed) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Sets what to type before a rule's id to have just that rule checked again, for the report.
+    #[must_use]
+    pub fn with_again(self, again: impl Into<String>) -> Self {
+        let again = again.into();
+        Self { again, ..self }
+    }
+}
+
+impl<T: Into<String>> From<T> for Selection {
+    fn from(filter: T) -> Self {
+        Self::new(filter)
+    }
+}
+
+/// Checks the rules that are selected, each on a fresh store.
 ///
 /// Needs a Tokio runtime.
-pub async fn run(harness: &dyn Harness, filter: &str) -> Report {
-    let mut report = Report::default();
-    for rule in RULES.iter().filter(|rule| rule.is_named(filter)) {
-        report.outcomes.push(check(harness, rule).await);
+///
+/// ```no_run
+/// # use jobstore_conformance::Harness;
+/// # async fn example(harness: &dyn Harness) {
+/// let report = jobstore_conformance::run(harness, "claim").await;
+/// println!("{report}");
+/// # }
+/// ```
+pub async fn run(harness: &dyn Harness, selection: impl Into<Selection>) -> Report {
+    let selection = selection.into();
+    let mut outcomes = Vec::new();
+    for rule in RULES.iter().filter(|rule| rule.is_named(&selection.filter)) {
+        outcomes.push(check_with(harness, rule, selection.seed).await);
     }
-    report
+    Report {
+        backend: harness
+            .name()
+            .unwrap_or("a backend without a name")
+            .to_owned(),
+        // An engine that cannot even be asked for its version has failed every rule before.
+        versions: harness.versions().await.unwrap_or_default(),
+        capabilities: harness.capabilities(),
+        seed: selection.seed,
+        again: selection.again,
+        outcomes,
+    }
 }
 
 /// Runs one case on a fresh store. A panic or a store that never answers is a failure.
 ///
 /// Needs a Tokio runtime.
 pub async fn check(harness: &dyn Harness, rule: &'static Rule) -> Outcome {
-    let capabilities = harness.capabilities();
-    let applies = match rule.needs {
-        Needs::Nothing => true,
-        Needs::Durable => capabilities.durable,
-        Needs::Shared => capabilities.shared,
-    };
-    if !applies {
-        let verdict = Verdict::DoesNotApply;
-        return Outcome { rule, verdict };
-    }
-    let verdict = match Cx::new(harness).await {
-        Ok(cx) => {
-            let calls = cx.calls().clone();
-            // A task of its own, so that a panic in the store is one failure and not the end.
-            let case = tokio::spawn(async move { rule.run(&cx).await });
-            let abort = case.abort_handle();
-            let failure = match tokio::time::timeout(PATIENCE, case).await {
-                Ok(Ok(Ok(()))) => None,
-                Ok(Ok(Err(failure))) => Some(failure),
-                Ok(Err(panic)) => Some(Failure::new("no panic", panic.to_string())),
-                Err(_) => {
-                    abort.abort();
-                    let got = format!("nothing for {} s", PATIENCE.as_secs());
-                    Some(Failure::new("an end", got))
-                }
-            };
-            match failure {
-                None => Verdict::Passed,
-                Some(failure) => Verdict::Failed(failure.after(calls.latest())),
-            }
-        }
+    check_with(harness, rule, Seed::random()).await
+}
+
+async fn check_with(harness: &dyn Harness, rule: &'static Rule, seed: Seed) -> Outcome {
+    let verdict = match Cx::with_seed(harness, seed).await {
+        Ok(cx) => match rule
+            .needs
+            .are_met(harness.capabilities(), cx.surroundings())
+        {
+            true => verdict(cx, rule).await,
+            false if rule.needs.is_hook() => Verdict::HookAbsent,
+            false => Verdict::DoesNotApply,
+        },
         Err(error) => Verdict::Failed(Failure::from(error).when("opening a fresh store")),
     };
     let verdict = match verdict {
@@ -139,25 +150,110 @@ pub async fn check(harness: &dyn Harness, rule: &'static Rule) -> Outcome {
     Outcome { rule, verdict }
 }
 
-/// Runs the case with this name as a `#[test]` does: in a runtime of its own, panicking on failure.
+async fn verdict(cx: Cx, rule: &'static Rule) -> Verdict {
+    let calls = cx.calls().clone();
+    // A task of its own, so that a panic in the store is one failure and not the end.
+    let case = tokio::spawn(async move { rule.run(&cx).await });
+    let abort = case.abort_handle();
+    let failure = match tokio::time::timeout(PATIENCE, case).await {
+        Ok(Ok(Ok(()))) => return Verdict::Passed,
+        Ok(Ok(Err(failure))) => failure,
+        Ok(Err(panic)) => Failure::new("no panic", panic.to_string()),
+        Err(_) => {
+            abort.abort();
+            let got = format!("nothing for {} s", PATIENCE.as_secs());
+            Failure::new("an end", got)
+        }
+    };
+    Verdict::Failed(failure.after(calls.latest()))
+}
+
+/// Where a `#[test]` is, so that a failure can say how to run just it.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub package: &'static str,
+    /// `module_path!()`, which begins with the name of the test's crate.
+    pub module: &'static str,
+    pub case: &'static str,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            package,
+            module,
+            case,
+        } = self;
+        let module = module.split_once("::").map_or("", |(_, module)| module);
+        write!(
+            f,
+            "cargo test --package {package} -- --exact {module}::{case}"
+        )
+    }
+}
+
+/// Runs the case with this id as a `#[test]` does: in a runtime of its own, panicking on failure.
 ///
 /// # Panics
 ///
-/// When the store does not keep the rule, or the harness does not claim what the case needs.
+/// When the store does not keep the rule, or what the rule needs is not there.
 #[doc(hidden)]
 #[track_caller]
-pub fn test(harness: &dyn Harness, id: &str) {
+pub fn test(harness: &dyn Harness, id: &str, place: Place) {
     let rule = RULES.iter().find(|rule| rule.id == id);
     let rule = rule.expect("the macros name only rules of the list");
+    let seed = Seed::of_process();
     let runtime = runtime();
-    let outcome = runtime.block_on(check(harness, rule));
+    let outcome = runtime.block_on(check_with(harness, rule, seed));
     // A store that hangs in a call that never waits cannot be stopped, only left behind.
     runtime.shutdown_timeout(Duration::from_secs(5));
+    Record::verdict(harness, &outcome);
     match outcome.verdict {
         Verdict::Passed => {}
-        Verdict::Failed(failure) => panic!("{}\n{failure}", rule.sentence),
-        Verdict::DoesNotApply => panic!("the harness does not claim to be {:?}", rule.needs),
+        Verdict::Failed(failure) => panic!(
+            "{}\n{failure}\n     again: {SEED_VARIABLE}={seed} {place}",
+            rule.sentence
+        ),
+        Verdict::DoesNotApply | Verdict::HookAbsent => panic!("{}", rule.needs.lacking()),
     }
+}
+
+/// Fails unless the tests leave out exactly what is not there: `lacking` are the words after
+/// `without` in the macro.
+#[doc(hidden)]
+#[track_caller]
+pub fn test_what_is_lacking(harness: &dyn Harness, lacking: &[&str]) {
+    let runtime = runtime();
+    let (there, missing) = runtime.block_on(async {
+        let cx = Cx::with_seed(harness, Seed::of_process()).await;
+        let cx = cx.expect("a fresh store opens");
+        let capabilities = harness.capabilities();
+        // Of two that exclude each other, the macro names the one that may be claimed.
+        Needs::ALL
+            .into_iter()
+            .filter(|needs| !matches!(needs, Needs::Nothing | Needs::Volatile | Needs::Exclusive))
+            .partition::<Vec<_>, _>(|needs| needs.are_met(capabilities, cx.surroundings()))
+    });
+    let words = |needs: &[Needs]| needs.iter().map(|needs| needs.word()).collect::<Vec<_>>();
+    let (there, missing) = (words(&there), words(&missing));
+    for word in lacking {
+        assert!(
+            !there.contains(word),
+            "the tests leave out what needs `{word}`, which is there"
+        );
+    }
+    let unsaid: Vec<_> = missing
+        .iter()
+        .filter(|word| !lacking.contains(word))
+        .collect();
+    assert!(
+        unsaid.is_empty(),
+        "not there, though the tests ask for it: {unsaid:?}; write \
+         conformance_tests!(…, without {})",
+        missing.join(", ")
+    );
+    runtime.block_on(Record::begin(harness, &missing));
 }
 
 /// Two threads, so that tasks of one case do run at once.

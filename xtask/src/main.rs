@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod documents;
 mod power_cut;
 mod servers;
 
@@ -38,8 +39,12 @@ const EXAMPLES: [&str; 4] = ["first_job", "claim_loop", "paging", "unique_key"];
 enum Cli {
     /// The main job on real input: a checksum of every file of this project.
     Demo,
-    /// Formatting, lints, documentation, and features built one at a time.
+    /// Formatting, lints, documentation, what is made of the rules, and features built one at a time.
     Check,
+    /// Writes what is made of the suite's rules: docs/specification.md, and the table of certificates.
+    Docs,
+    /// Runs the suite on every backend and writes the certificates, with today's date.
+    Certificates,
     /// All tests, doctests included, with all features enabled; then the demonstration and examples.
     ///
     /// Starts a private PostgreSQL and a private MariaDB for them, after installing Debian's packages
@@ -80,6 +85,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse_from(argv) {
         Cli::Demo => demo::demo(),
         Cli::Check => check(),
+        Cli::Docs => documents::write(),
+        Cli::Certificates => documents::certify(),
         Cli::Test { args } => test(&args),
         Cli::Galera { jobs } => galera(jobs),
         Cli::PowerCut { store, cycles } => power_cut::run_all(store.as_deref(), cycles),
@@ -100,6 +107,7 @@ fn check() -> Result<()> {
         "clippy --workspace --all-targets --all-features -- -D warnings",
     ))?;
     run(cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    documents::compare()?;
     for (package, features) in FEATURES {
         let check = || cargo(&format!("check -p {package} --no-default-features"));
         run(&mut check())?;
@@ -113,9 +121,14 @@ fn check() -> Result<()> {
 fn test(args: &[OsString]) -> Result<()> {
     let servers = servers::start()?;
     let mut tests = cargo("test --workspace --all-features");
+    let records = documents::records()?;
+    if args.is_empty() {
+        tests.env(documents::VARIABLE, &records);
+    }
     run(tests.args(args).envs(servers.variables()))?;
     drop(servers);
     if args.is_empty() {
+        documents::compare_certificates(&records)?;
         galera(600)?;
         power_cut::run_some()?;
         // The first command of the README, on the binaries that the tests have built.

@@ -7,6 +7,7 @@ pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod proxy;
+pub(crate) mod requests;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

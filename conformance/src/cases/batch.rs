@@ -185,3 +185,20 @@ pub(crate) async fn of_two_resets_with_one_key_the_first_wins(cx: &Cx) -> CaseRe
     check_eq!(cx.get(ids[0]).await?.status, JobStatus::Succeeded);
     Ok(())
 }
+
+pub(crate) async fn a_batch_of_any_size_has_each_verdict(cx: &Cx) -> CaseResult {
+    let jobs = cx.jobs_in(&[JobStatus::Running; 257]).await?;
+    for size in (1..=17).chain([63, 64, 65, 255, 256, 257]) {
+        cx.tick();
+        let renew = |job: &jobstore_core::Job| Update::new(job.id, Action::Renew { lease: LEASE });
+        let renewed = cx
+            .apply_all(jobs[..size].iter().map(renew).collect())
+            .await?;
+        check_eq!(renewed.len(), size, "verdicts");
+        for (renewed, job) in renewed.iter().zip(&jobs) {
+            let got = (renewed.id, renewed.last_update_time);
+            check_eq!(got, (job.id, cx.now()), "in a batch of {size}");
+        }
+    }
+    Ok(())
+}

@@ -502,3 +502,48 @@ pub(crate) async fn a_dropped_deletion_happened_whole_or_not(cx: &Cx) -> CaseRes
     }
     Ok(())
 }
+
+pub(crate) async fn deleting_beside_finishing_takes_each_job_once(cx: &Cx) -> CaseResult {
+    let jobs = cx.jobs_in(&[JobStatus::Running; 40]).await?;
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let deleting = async |store: Arc<dyn JobStore>| {
+        let mut deleted = Vec::new();
+        for _ in 0..200 {
+            let request = DeleteRequest::Ids(ids.clone());
+            deleted.extend(store.delete_jobs(&request).await?);
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, Error>(deleted)
+    };
+    let finishing = async |store: Arc<dyn JobStore>| {
+        for job in &jobs {
+            store.finish_job(job.claim(), "done").await?;
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, Error>(())
+    };
+    let (one, other, finished) = tokio::join!(
+        deleting(cx.store()),
+        deleting(cx.store()),
+        finishing(cx.store())
+    );
+    finished?;
+    let mut deleted = [one?, other?].concat();
+    let last = DeleteRequest::Ids(ids.clone());
+    deleted.extend(cx.store().delete_jobs(&last).await?);
+    deleted.sort_unstable();
+    check_eq!(deleted, ids, "each deleted once");
+    check_eq!(cx.total().await?, 0);
+    Ok(())
+}
+
+pub(crate) async fn a_call_that_is_never_polled_does_nothing(cx: &Cx) -> CaseResult {
+    let job = cx.jobs_in(&[JobStatus::Pending]).await?.remove(0);
+    let store = cx.store();
+    drop(store.create_jobs(vec![NewJob::new("b", "{}")]));
+    drop(store.claim_jobs(&crate::cx::worker()));
+    drop(store.update_jobs(vec![Update::new(job.id, Action::Cancel)]));
+    tokio::task::yield_now().await;
+    check_eq!(cx.total().await?, 1);
+    cx.unchanged(&job).await
+}

@@ -266,3 +266,17 @@ pub(crate) async fn a_mixed_batch_says_which_jobs_are_new(cx: &Cx) -> CaseResult
     check_eq!(cx.total().await?, 3);
     Ok(())
 }
+
+pub(crate) async fn a_batch_of_any_size_is_whole(cx: &Cx) -> CaseResult {
+    for size in (1..=17).chain([63, 64, 65, 255, 256, 257]) {
+        let name = format!("{size} jobs");
+        let new = |n| NewJob::new(&*name, format!("{{\"n\":{n}}}"));
+        let jobs = cx.create_all((0..size).map(new)).await?;
+        let same = same_all(&cx.get_all(jobs.iter().map(|job| job.id)).await?, &jobs);
+        same.map_err(|failure| failure.when(&name))?;
+        let params: Vec<_> = jobs.iter().map(|job| job.params.as_str()).collect();
+        let asked: Vec<_> = (0..size).map(|n| format!("{{\"n\":{n}}}")).collect();
+        check_eq!(params, asked, "{name}");
+    }
+    Ok(())
+}

@@ -7,8 +7,8 @@ use jobstore_core::{
 };
 
 use crate::Cx;
-use crate::cx::{LEASE, finish};
-use crate::failure::{CaseResult, check_eq, check_err, same_all};
+use crate::cx::{LEASE, fail, finish, start};
+use crate::failure::{CaseResult, check, check_eq, check_err, same_all};
 
 const FINALIZED: [JobStatus; 4] = [
     JobStatus::Succeeded,
@@ -218,5 +218,48 @@ pub(crate) async fn a_job_that_ended_twice_is_deleted_once(cx: &Cx) -> CaseResul
         limit: 2,
     };
     check_eq!(delete(cx, request).await?, [twice.id, other.id]);
+    Ok(())
+}
+
+pub(crate) async fn an_id_given_again_has_nothing_of_the_job_before(cx: &Cx) -> CaseResult {
+    let first = NewJob::new("a", r#"{"old":1}"#).with_unique_key("old");
+    let first = cx.create(first.with_max_retries(7)).await?;
+    cx.update(first.id, start("ada")).await?;
+    cx.update(first.id, fail("no")).await?;
+    let request = DeleteRequest::Ids(vec![first.id]);
+    check_eq!(cx.store().delete_jobs(&request).await?, [first.id]);
+    let second = NewJob::new("b", r#"{"new":1}"#).with_id(first.id);
+    let second = cx.create(second).await?;
+    let got = (
+        second.max_retries,
+        second.last_error.is_some(),
+        second.fence,
+    );
+    check_eq!(got, (None, false, 0));
+    cx.unchanged(&second).await?;
+    let any = JobFilter::default;
+    for (filter, found) in [
+        (any().with_params(r#"{"old":1}"#), 0),
+        (any().with_params(r#"{"new":1}"#), 1),
+        (any().with_job_name("a"), 0),
+        (any().with_statuses([JobStatus::Failed]), 0),
+    ] {
+        check_eq!(cx.list(&filter).await?.len(), found, "{filter:?}");
+    }
+    cx.create(NewJob::new("a", "{}").with_unique_key("old"))
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn ids_made_after_all_were_deleted_are_new(cx: &Cx) -> CaseResult {
+    let before = cx.jobs_in(&[JobStatus::Failed; 10]).await?;
+    let ids: Vec<_> = before.iter().map(|job| job.id).collect();
+    cx.store()
+        .delete_jobs(&DeleteRequest::Ids(ids.clone()))
+        .await?;
+    check_eq!(cx.total().await?, 0);
+    let after = cx.create_all(vec![NewJob::new("a", "{}"); 10]).await?;
+    let last = ids.iter().max();
+    check!(after.iter().all(|job| Some(&job.id) > last), "greater ids");
     Ok(())
 }

@@ -289,3 +289,36 @@ pub(crate) async fn a_renewed_lease_moves_in_the_listing_of_expired_ones(cx: &Cx
     check_eq!(cx.count(&expired).await?.total(), 0);
     Ok(())
 }
+
+pub(crate) async fn more_expired_leases_than_a_page_are_all_recovered(cx: &Cx) -> CaseResult {
+    for _ in 0..2 {
+        cx.create_all(vec![NewJob::new("a", "{}"); 600]).await?;
+        check_eq!(cx.claim(600).await?.len(), 600, "claimed");
+    }
+    cx.advance(LEASE);
+    let mut recovered = 0;
+    let store = cx.store();
+    for _ in 0..3 {
+        let jobs = store.recover_expired(&[], RetryPolicy::default());
+        recovered += jobs.await?.len();
+    }
+    check_eq!(recovered, 1_200, "recovered");
+    let counts = cx.count(&JobFilter::default()).await?;
+    check_eq!(counts.get(JobStatus::Running), 0, "left running");
+    Ok(())
+}
+
+pub(crate) async fn an_owner_of_the_same_name_is_another_worker(cx: &Cx) -> CaseResult {
+    cx.job("a").await?;
+    let old = cx.claim_one().await?;
+    cx.advance(LEASE);
+    cx.store()
+        .recover_expired(&[], RetryPolicy::default())
+        .await?;
+    cx.advance(LEASE);
+    let new = cx.claim_one().await?;
+    check_eq!(new.lease_owner, old.lease_owner, "the owner of both");
+    let late = cx.update(old.claim(), Action::Renew { lease: LEASE }).await;
+    check_err!(late, Error::LeaseLost { id } if id == old.id);
+    cx.unchanged(&new).await
+}

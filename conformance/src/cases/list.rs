@@ -10,6 +10,7 @@ use jobstore_core::{
     Action, DeleteRequest, Job, JobFilter, JobId, JobStatus, JobStore, JobStoreExt as _, NewJob,
     Order, PageRequest, Update, validate,
 };
+use proptest::prelude::RngExt as _;
 
 use crate::Cx;
 use crate::cx::{finish, start};
@@ -427,4 +428,55 @@ async fn churn(
         tokio::task::yield_now().await;
     }
     Ok(deleted)
+}
+
+pub(crate) async fn random_filters_find_what_they_mean(cx: &Cx) -> CaseResult {
+    let mut random = cx.random();
+    let names = ["a", "A", "b"];
+    let params = ["{}", r#"{"n":1}"#, r#"{"n":1.0,"s":"x"}"#, r#"{"n":2}"#];
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        let new = |_| {
+            let params = params[random.random_range(0..params.len())];
+            NewJob::new(names[random.random_range(0..names.len())], params)
+        };
+        let created = cx.create_all((0..10).map(new).collect::<Vec<_>>()).await?;
+        let status = |_| JobStatus::ALL[random.random_range(0..JobStatus::ALL.len())];
+        let statuses: Vec<_> = created.iter().map(status).collect();
+        jobs.extend(cx.bring(&created, &statuses).await?);
+        cx.tick();
+    }
+    for _ in 0..60 {
+        let mut filter = JobFilter::default();
+        for name in names {
+            if random.random_bool(0.4) {
+                filter = filter.with_job_name(name);
+            }
+        }
+        let chosen = JobStatus::ALL
+            .into_iter()
+            .filter(|_| random.random_bool(0.3));
+        filter.statuses = chosen.collect();
+        if random.random_bool(0.5) {
+            filter = filter.with_params(params[random.random_range(0..params.len())]);
+        }
+        if random.random_bool(0.4) {
+            filter.created_from = Some(cx.at(-random.random_range(0..6)));
+        }
+        if random.random_bool(0.4) {
+            filter.created_to = Some(cx.at(-random.random_range(0..6)));
+        }
+        let meant: Vec<_> = {
+            let matcher = filter.compile()?;
+            jobs.iter()
+                .filter(|job| matcher.matches(job))
+                .cloned()
+                .collect()
+        };
+        let found = cx.walk(&filter, random.random_range(1..20), Order::Ascending);
+        same_all(&found.await?, &meant).map_err(|failure| failure.when(format!("{filter:?}")))?;
+        let total = cx.count(&filter).await?.total();
+        check_eq!(total, meant.len() as u64, "counted under {filter:?}");
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Page tokens.
 
 use jobstore_core::{Error, JobFilter, JobStatus, NewJob, Order, PageRequest, PageToken};
+use proptest::prelude::RngExt as _;
 
 use crate::Cx;
 use crate::failure::{CaseResult, Failure, check, check_eq, check_err, same_all};
@@ -142,5 +143,48 @@ pub(crate) async fn a_refused_token_does_no_harm(cx: &Cx) -> CaseResult {
     refused(cx, &any, Order::Ascending, "nonsense").await?;
     let page = PageRequest::default().with_token(Some(good));
     check_eq!(cx.store().list_jobs(&any, &page).await?.len(), 3);
+    Ok(())
+}
+
+pub(crate) async fn a_token_of_a_filter_on_any_text_leads_on(cx: &Cx) -> CaseResult {
+    let names = [
+        "\u{10ffff}",
+        "a b/c?d=e&f#g",
+        "'\"\\%_",
+        "\n\t\u{7f}",
+        "é😀",
+    ];
+    for name in names {
+        cx.create_all(vec![NewJob::new(name, "{}"); 3]).await?;
+    }
+    let filter = JobFilter {
+        job_names: names.map(str::to_owned).to_vec(),
+        ..JobFilter::default()
+    };
+    check_eq!(cx.walk(&filter, 2, Order::Ascending).await?.len(), 15);
+    check_eq!(cx.walk(&filter, 4, Order::Descending).await?.len(), 15);
+    Ok(())
+}
+
+pub(crate) async fn random_text_is_refused(cx: &Cx) -> CaseResult {
+    let any = JobFilter::default();
+    let good = token(cx, &any, Order::Ascending).await?;
+    let mut random = cx.random();
+    for _ in 0..300 {
+        let mut bytes = good.as_str().as_bytes().to_vec();
+        for _ in 0..random.random_range(1..4) {
+            let place = random.random_range(0..bytes.len());
+            match random.random_range(0..3) {
+                0 => bytes[place] = random.random(),
+                1 => bytes.truncate(place.max(1)),
+                _ => bytes.insert(place, random.random_range(b' '..b'~')),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if text != good.as_str() {
+            let checked = refused(cx, &any, Order::Ascending, &text).await;
+            checked.map_err(|failure| failure.when(format!("token {text:?}")))?;
+        }
+    }
     Ok(())
 }

@@ -335,3 +335,39 @@ pub(crate) async fn messages_name_the_job_but_no_payload(cx: &Cx) -> CaseResult 
     }
     Ok(())
 }
+
+pub(crate) async fn a_limit_lowered_later_ends_the_job(cx: &Cx) -> CaseResult {
+    let job = cx.job("a").await?;
+    let retry = |max_retries| {
+        let policy = RetryPolicy {
+            max_retries,
+            ..POLICY
+        };
+        retry("no", policy)
+    };
+    for _ in 0..3 {
+        cx.update(job.id, start("ada")).await?;
+        cx.update(job.id, retry(9)).await?;
+    }
+    cx.update(job.id, start("ada")).await?;
+    let ended = cx.update(job.id, retry(1)).await?;
+    check_eq!((ended.status, ended.retry_count), (JobStatus::Failed, 3));
+    cx.unchanged(&ended).await
+}
+
+pub(crate) async fn hundreds_of_retries_overflow_nothing(cx: &Cx) -> CaseResult {
+    let job = cx.job("a").await?;
+    let policy = RetryPolicy {
+        max_retries: 1_000,
+        ..RetryPolicy::default()
+    };
+    let round = || [start("ada"), retry("no", policy)];
+    let rounds = (0..400).flat_map(|_| round());
+    let updates = rounds.map(|action| Update::new(job.id, action)).collect();
+    cx.apply_all(updates).await?;
+    let job = cx.get(job.id).await?;
+    check_eq!((job.retry_count, job.fence), (400, 400));
+    let wait = job.next_attempt_at.as_millis() - cx.now().as_millis();
+    check_eq!(wait, policy.max.as_millis() as i64, "the wait");
+    Ok(())
+}

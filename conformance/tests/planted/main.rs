@@ -22,7 +22,7 @@ fn a_store_that_is_right_passes_every_case() {
         .expect("starts")
         .block_on(run(&Suspect(Defect::None), ""));
     assert!(report.is_success(), "{report}");
-    assert!(report.to_string().ends_with("0 failed, 0 do not apply"));
+    assert_eq!(report.failures().count(), 0, "{report}");
     assert_eq!(report.outcomes.len(), RULES.len());
 }
 

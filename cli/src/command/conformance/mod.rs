@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
+use jobstore::sqlite::SqliteOptions;
 use jobstore::{Error, JobStore, ManualClock, Opener, SqlitePlace, StoreUrl};
-use jobstore_conformance::{Capabilities, Harness, Outcome, Surroundings, Verdict};
+use jobstore_conformance::command::Args;
+use jobstore_conformance::{Capabilities, Harness, Outcome, Surroundings, Verdict, Versions};
 use tempfile::TempDir;
 
 use self::scratch::Scratch;
 use crate::Result;
-use crate::args::ConformanceArgs;
 use crate::output::Output;
 
 /// Never touches the store at the URL: a file gets neighbors in a directory that is removed again, a
 /// server schemas or databases of their own that are dropped again.
-pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -> Result {
+pub(crate) async fn run(url: &StoreUrl, args: Args, output: Output) -> Result {
     let place = match url {
         StoreUrl::Sqlite(SqlitePlace::File(path)) | StoreUrl::Sled(path) | StoreUrl::Redb(path) => {
             Place::Beside(url.clone(), scratch_beside(path)?)
@@ -26,8 +27,9 @@ pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -
         StoreUrl::Postgres(server) | StoreUrl::MySql(server) => Place::On(Scratch::on(server)),
         _ => Place::InHandle(url.clone()),
     };
+    let selection = args.selection("jobstore conformance");
     let report = tokio::select! {
-        report = jobstore_conformance::run(&place, &args.filter) => Some(report),
+        report = jobstore_conformance::run(&place, selection) => Some(report),
         _ = tokio::signal::ctrl_c() => None,
     };
     let cleaned = match &place {
@@ -38,12 +40,14 @@ pub(crate) async fn run(url: &StoreUrl, args: ConformanceArgs, output: Output) -
         cleaned?;
         return Err(anyhow!("interrupted").into());
     };
+    let told = args.tell(&report);
+    let told = told.context("the certificate was not written")?;
     if output.is_json() {
         for outcome in &report.outcomes {
             output.object(&object(outcome))?;
         }
     } else {
-        output.line(&report.to_string())?;
+        output.line(&told)?;
     }
     cleaned?;
     match (report.is_success(), report.failures().count()) {
@@ -59,6 +63,7 @@ fn object(outcome: &Outcome) -> serde_json::Value {
         Verdict::Passed => ("passed", None),
         Verdict::Failed(failure) => ("failed", Some(failure.to_string())),
         Verdict::DoesNotApply => ("does_not_apply", None),
+        Verdict::HookAbsent => ("hook_absent", None),
     };
     serde_json::json!({
         "id": outcome.rule.id,
@@ -119,6 +124,38 @@ impl Harness for Place {
                 Ok(Box::new(Held(opener.open().await?)))
             }
         }
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(match self {
+            Self::Beside(StoreUrl::Sled(_), _) => "sled",
+            Self::Beside(StoreUrl::Redb(_), _) => "redb",
+            Self::Beside(..) => "SQLite, in a file",
+            Self::InHandle(StoreUrl::Sqlite(_)) => "SQLite, in memory",
+            Self::InHandle(_) => "memory",
+            Self::On(scratch) => scratch.server(),
+        })
+    }
+
+    async fn versions(&self) -> jobstore::Result<Versions> {
+        let engine = match self {
+            Self::On(scratch) => {
+                let engine = scratch.engine().await;
+                engine.map_err(|error| Error::Unavailable {
+                    reason: format!("{error:#}"),
+                })?
+            }
+            Self::Beside(StoreUrl::Sqlite(_), _) | Self::InHandle(StoreUrl::Sqlite(_)) => {
+                let about = SqliteOptions::in_memory().open().await?.about().await?;
+                format!("{} {}", about.engine, about.version)
+            }
+            // Compiled in, or none.
+            Self::Beside(..) | Self::InHandle(_) => String::new(),
+        };
+        Ok(Versions {
+            backend: env!("CARGO_PKG_VERSION").to_owned(),
+            engine,
+        })
     }
 }
 

@@ -66,6 +66,40 @@ impl Scratch {
         })
     }
 
+    /// The servers of this kind.
+    pub(super) fn server(&self) -> &'static str {
+        match self.url.kind() {
+            ServerKind::Postgres => "PostgreSQL",
+            ServerKind::MySql => "MySQL and MariaDB",
+        }
+    }
+
+    /// What the server says that it is.
+    pub(super) async fn engine(&self) -> anyhow::Result<String> {
+        let version = match self.url.kind() {
+            ServerKind::Postgres => {
+                let options = PgConnectOptions::try_from(&self.url)?.extra_float_digits(None);
+                let mut connection = PgConnection::connect_with(&options).await?;
+                let version: String = sqlx::query_scalar("SHOW server_version")
+                    .persistent(false)
+                    .fetch_one(&mut connection)
+                    .await?;
+                connection.close().await?;
+                format!("PostgreSQL {version}")
+            }
+            ServerKind::MySql => {
+                let options = MySqlConnectOptions::try_from(&self.url)?;
+                let mut connection = MySqlConnection::connect_with(&options).await?;
+                let version: String = sqlx::query_scalar("SELECT VERSION()")
+                    .fetch_one(&mut connection)
+                    .await?;
+                connection.close().await?;
+                version
+            }
+        };
+        Ok(version)
+    }
+
     /// Drops everything that was made.
     pub(super) async fn drop_all(&self) -> anyhow::Result<()> {
         for made in lock(&self.made).iter_mut() {
