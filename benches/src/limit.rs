@@ -26,6 +26,9 @@
 //! all is raw group commit.
 
 mod kv;
+mod mysql;
+mod postgres;
+mod server;
 
 use std::fmt;
 use std::path::Path;
@@ -82,16 +85,14 @@ pub trait Limit: Send + 'static {
 impl Engine {
     /// Opens this many writers of the engine on an empty place, which is a URL as the store takes it;
     /// engines that write by one writer give one. None as long as the engine has no limit here.
-    #[expect(clippy::unused_async, reason = "those of servers connect")]
     pub async fn limit(self, url: &str, writers: usize) -> Option<Vec<Box<dyn Limit>>> {
-        let _ = writers;
         match self {
             Self::Memory => None,
             Self::Sqlite => None,
             Self::Sled => Some(vec![kv::sled(Path::new(url.trim_start_matches("sled://")))]),
             Self::Redb => Some(vec![kv::redb(Path::new(url.trim_start_matches("redb://")))]),
-            Self::Postgres => None,
-            Self::MariaDb => None,
+            Self::Postgres => Some(postgres::open(url, writers).await),
+            Self::MariaDb => Some(mysql::open(url, writers).await),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 
+use jobstore_core::{Error, Job, JobFilter, JobStore as _, JobStoreExt as _, NewJob, Result};
 use jobstore_sql::{MySqlJobStore, MySqlOptions};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection};
@@ -79,4 +80,21 @@ impl Drop for Database {
 pub(crate) async fn run(connection: &mut MySqlConnection, sql: &str) {
     let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())));
     done.await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// Why the store did not open.
+pub(crate) fn incompatible(opened: Result<MySqlJobStore>) -> String {
+    match opened {
+        Err(Error::Incompatible { reason }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn create(store: &MySqlJobStore, job: NewJob) -> Job {
+    store.create_job(job).await.expect("creates").into_job()
+}
+
+pub(crate) async fn total(store: &MySqlJobStore) -> u64 {
+    let counts = store.count_jobs(&JobFilter::default()).await;
+    counts.expect("counts").total()
 }
