@@ -415,7 +415,7 @@ where
 
 /// Numbers of rows that statements are written for. A statement that says the same about `n` rows
 /// exists in these lengths only, so that each connection's cache of prepared statements holds all.
-const LENGTHS: [usize; 6] = [1000, 256, 64, 16, 4, 1];
+pub(crate) const LENGTHS: [usize; 6] = [1000, 256, 64, 16, 4, 1];
 
 /// Splits rows into as few pieces, of at most so many rows, as statements of these lengths allow.
 pub(crate) fn pieces<T: Sync>(mut rows: &[T], most: usize) -> impl Iterator<Item = &[T]> + Send {

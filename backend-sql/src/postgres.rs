@@ -23,6 +23,8 @@
 
 mod options;
 mod params;
+#[cfg(test)]
+mod plan;
 mod write;
 
 use jobstore_core::{Error, Job, JobId, Lease, Result, Timestamp};
@@ -34,6 +36,7 @@ pub use options::PostgresOptions;
 use crate::dialect::{Dialect, Statement, Value, Wire};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
+use crate::row::COLUMNS;
 use crate::store::SqlJobStore;
 
 /// A job store in a PostgreSQL database.
@@ -106,6 +109,19 @@ impl Dialect for Postgres {
     fn push_wanted(statement: &mut Statement<Self>, rows: &[Vec<Value>]) {
         statement.push("SELECT * FROM ");
         write::push_unnest(statement, rows);
+    }
+
+    // Looked up one by one: joined, the index may be read from end to end, when statistics were taken
+    // while no key was held.
+    fn push_holders(statement: &mut Statement<Self>, keys: &[Vec<Value>]) {
+        statement.push("WITH wanted (name, key) AS (");
+        Self::push_wanted(statement, keys);
+        statement.push(format_args!(
+            // Word for word the predicate of the index of unique keys.
+            ") SELECT {COLUMNS} FROM wanted CROSS JOIN LATERAL (SELECT * FROM jobs \
+             WHERE jobs.job_name = wanted.name AND jobs.unique_key = wanted.key \
+             AND jobs.unique_key IS NOT NULL AND jobs.status < 2 LIMIT 1) AS jobs"
+        ));
     }
 
     fn push_one_of(statement: &mut Statement<Self>, values: Vec<Value>) {

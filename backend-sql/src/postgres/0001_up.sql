@@ -36,11 +36,12 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_by_status ON jobs (status, creation_time, id);
 CREATE INDEX jobs_by_name ON jobs (job_name, status, creation_time, id);
 
--- Claiming, of one name and of any.
+-- Claiming, of one name and of any. Every job has such a priority: the words keep the planner from
+-- looking for one name in the index of all, which it may prefer before it has statistics.
 CREATE INDEX jobs_due_by_name ON jobs (job_name, priority DESC, next_attempt_at, id)
     WHERE status = 0 AND due = 1;
 CREATE INDEX jobs_due ON jobs (priority DESC, next_attempt_at, id)
-    WHERE status = 0 AND due = 1;
+    WHERE status = 0 AND due = 1 AND priority >= -32768;
 CREATE INDEX jobs_waiting ON jobs (next_attempt_at) WHERE status = 0 AND due = 0;
 
 -- Deleting by age.

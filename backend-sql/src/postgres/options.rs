@@ -247,7 +247,7 @@ impl PostgresOptions {
     }
 
     /// What a connection, or a transaction alone, is set to.
-    fn settings(&self, local: bool) -> String {
+    pub(super) fn settings(&self, local: bool) -> String {
         let set = if local { "SET LOCAL" } else { "SET SESSION" };
         let timeout = self.call_timeout.as_millis();
         let mut settings = vec![

@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder};
 
 use super::params;
-use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire};
+use crate::dialect::{ClaimBy, Dialect as _, Driver as _, LENGTHS, Statement, Value, Wire};
 use crate::error::{Failure, backend};
 use crate::row::{self, COLUMNS};
 
@@ -86,23 +86,24 @@ const MAX_BEATEN: usize = 16;
 
 /// Moves what became due into the claim index.
 async fn promote(wire: &mut Wire<'_, Postgres>, now: Timestamp) -> Result<(), Failure> {
-    // Others may be doing the same: what they have locked is theirs to move.
-    let mut statement = QueryBuilder::<Postgres>::new(
-        "WITH overdue AS MATERIALIZED (\
+    wire.execute(promote_statement(now)).await
+}
+
+pub(super) fn promote_statement(now: Timestamp) -> Statement<Postgres> {
+    // An array, because a join is planned for a third of all that wait, by reading every job there is.
+    let mut statement = QueryBuilder::new(
+        "UPDATE jobs SET due = 1 WHERE id = ANY(ARRAY(\
             SELECT id FROM jobs WHERE status = 0 AND due = 0 AND next_attempt_at <= ",
     );
     statement.push_bind(now.as_millis());
-    statement.push(
-        " FOR UPDATE SKIP LOCKED) \
-         UPDATE jobs SET due = 1 FROM overdue \
-         WHERE jobs.id = overdue.id AND jobs.status = 0 AND jobs.due = 0",
-    );
-    wire.execute(statement).await
+    // Others may be doing the same: what they have locked is theirs to move.
+    statement.push(" FOR UPDATE SKIP LOCKED)) AND status + 0 = 0 AND due + 0 = 0");
+    statement
 }
 
 /// What is done about jobs whose time has come but that are not in the claim index yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Overdue {
+pub(super) enum Overdue {
     /// They must be moved first: take nothing while there are any.
     First,
     /// They were moved just now.
@@ -166,7 +167,7 @@ const PLACE: usize = 17;
 const PICKED: usize = 18;
 const GATE: usize = 19;
 
-fn take_statement(
+pub(super) fn take_statement(
     names: &[String],
     leases: &[&Lease],
     now: Timestamp,
@@ -198,10 +199,13 @@ fn take_statement(
         // Word for word the predicate of the claim indexes.
         statement.push(" FROM jobs WHERE status = 0 AND due = 1 AND next_attempt_at <= ");
         statement.push_bind(now.as_millis());
-        if let Some(name) = name {
-            statement.push(" AND job_name = ");
-            statement.push_bind(name.to_owned());
-        }
+        match name {
+            Some(name) => statement
+                .push(" AND job_name = ")
+                .push_bind(name.to_owned()),
+            // Always so; the index of any name is for those alone who say it.
+            None => statement.push(" AND priority >= -32768"),
+        };
         if overdue == Overdue::First {
             statement.push(" AND NOT EXISTS (SELECT FROM overdue)");
         }
@@ -229,11 +233,16 @@ fn take_statement(
             statement.push_bind(i64::try_from(leases.len()).unwrap_or(i64::MAX));
         }
     }
-    statement.push(
-        "), numbered AS (SELECT picked.*, row_number() OVER () AS place FROM picked), \
+    // The second limit changes nothing but the plan: to the planner, a limit that is a parameter is a
+    // tenth of all jobs, and for so many it reads the whole table.
+    let most = LENGTHS.into_iter().rev().find(|most| *most >= leases.len());
+    let most = most.map_or_else(|| "ALL".to_owned(), |most| most.to_string());
+    statement.push(format_args!(
+        "), numbered AS (\
+            SELECT picked.*, row_number() OVER () AS place FROM picked LIMIT {most}), \
          taken AS (\
-            UPDATE jobs SET status = 1, due = 1, fence = jobs.fence + 1, last_update_time = ",
-    );
+            UPDATE jobs SET status = 1, due = 1, fence = jobs.fence + 1, last_update_time = "
+    ));
     statement.push_bind(now.as_millis());
     statement.push(", lease_owner = (");
     let owners = leases.iter().map(|lease| lease.owner.clone());
@@ -244,7 +253,9 @@ fn take_statement(
         .map(|lease| now.saturating_add(lease.duration).as_millis());
     statement.push_bind(expiries.collect::<Vec<_>>());
     statement.push(
-        ")[place] FROM numbered WHERE jobs.id = numbered.id AND jobs.status = 0 \
+        // The guard repeated, so that no index of statuses answers it: when statistics were taken while
+        // no job was pending, the planner would read all that are now.
+        ")[place] FROM numbered WHERE jobs.id = numbered.id AND jobs.status + 0 = 0 \
          AND jobs.fence = numbered.fence RETURNING numbered.*) \
          SELECT ",
     );

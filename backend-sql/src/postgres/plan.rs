@@ -1,0 +1,155 @@
+//! What the planner makes of the statements, asked of a server whose statistics are of another time.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use jobstore_core::{JobStatus, Lease, NewJob, Timestamp};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres};
+
+use super::PostgresOptions;
+use super::write::{Overdue, promote_statement, take_statement};
+use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement};
+use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS};
+
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+/// Jobs that are pending, waiting, or finished, each with a unique key.
+#[derive(Clone, Copy, Debug)]
+enum Jobs {
+    Pending,
+    Waiting,
+    Finished,
+}
+
+/// A connection set as the store's are, and a schema of its own.
+async fn connect(test: &str) -> (PgConnection, String) {
+    let url = std::env::var("JOBSTORE_TEST_POSTGRES").expect(
+        "JOBSTORE_TEST_POSTGRES is not set; `cargo xtask test` starts a server and sets it",
+    );
+    let options = PgConnectOptions::from_str(&url).expect("a URL");
+    let mut connection = PgConnection::connect_with(&options)
+        .await
+        .expect("connects");
+    let name = format!("jobstore_plan_{}_{test}", std::process::id());
+    let settings = PostgresOptions::new(options)
+        .with_schema(&name)
+        .settings(false);
+    let make = format!(
+        "DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}; {settings}; {}",
+        super::schema()
+    );
+    run(&mut connection, make).await;
+    (connection, name)
+}
+
+async fn run(connection: &mut PgConnection, sql: String) {
+    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql)));
+    done.await.expect("runs");
+}
+
+async fn insert(connection: &mut PgConnection, jobs: Jobs) {
+    let mut rows = Vec::new();
+    for number in 0..3_000_i64 {
+        let mut job = NewJob::new("a", "{}").into_job(Timestamp::from_millis(number));
+        job.unique_key = Some(format!("{jobs:?} {number}"));
+        match jobs {
+            Jobs::Pending => {}
+            Jobs::Waiting => job.next_attempt_at = Timestamp::from_millis(2_000_000),
+            Jobs::Finished => job.status = JobStatus::Succeeded,
+        }
+        rows.push(row::values(&job, NOW));
+    }
+    let mut insert = Statement::<Postgres>::new("");
+    Postgres::push_insert(&mut insert, INSERT_COLUMNS, &rows);
+    Postgres::execute(connection, insert, false)
+        .await
+        .expect("inserts");
+}
+
+/// The lines of the plan that is kept for the statement, whatever its arguments.
+async fn plan(connection: &mut PgConnection, mut statement: Statement<Postgres>) -> Vec<String> {
+    let sql = statement.sql().as_str().to_owned();
+    run(connection, "BEGIN".to_owned()).await;
+    let query = statement.build().persistent(true);
+    query.execute(&mut *connection).await.expect("runs");
+    run(connection, "ROLLBACK".to_owned()).await;
+    let prepared = "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements \
+        WHERE statement = $1";
+    let (name, parameters): (String, i32) = sqlx::query_as(prepared)
+        .bind(&sql)
+        .fetch_one(&mut *connection)
+        .await
+        .expect("is prepared");
+    let nulls = vec!["NULL"; usize::try_from(parameters).expect("is small")];
+    let explain = format!("EXPLAIN EXECUTE {name}({})", nulls.join(", "));
+    let explained = sqlx::query_scalar(AssertSqlSafe(explain)).persistent(false);
+    explained.fetch_all(connection).await.expect("explains")
+}
+
+/// Refuses a plan that reads an index of jobs other than these, or one from end to end, or sorts.
+#[track_caller]
+fn assert_reads(plan: &[String], indexes: &[&str], of: &str) {
+    let shown = plan.join("\n");
+    assert!(
+        !shown.contains("Sort") && !shown.contains("Seq Scan on jobs"),
+        "{of}\n{shown}"
+    );
+    let mut reads = 0;
+    for (line, next) in plan.iter().zip(&plan[1..]) {
+        let Some((_, index)) = line.split_once(" using ") else {
+            continue;
+        };
+        let index = index.split(' ').next().unwrap_or_default();
+        let ranged = next.contains("Index Cond");
+        assert!(indexes.contains(&index) && ranged, "{of}\n{shown}");
+        reads += 1;
+    }
+    assert!(reads > 0, "{of}\n{shown}");
+}
+
+#[tokio::test]
+async fn no_statement_reads_more_when_statistics_are_of_another_time() {
+    let at = [Jobs::Pending, Jobs::Waiting, Jobs::Finished];
+    for (number, first) in at.into_iter().enumerate() {
+        let (mut connection, name) = connect(&format!("stale_{number}")).await;
+        insert(&mut connection, first).await;
+        run(&mut connection, "ANALYZE jobs".to_owned()).await;
+        for later in at {
+            if number != later as usize {
+                insert(&mut connection, later).await;
+            }
+        }
+        let lease = Lease {
+            owner: "w".to_owned(),
+            duration: Duration::from_secs(60),
+        };
+        let take = |names: &[&str], overdue| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            take_statement(&names, &[&lease; 4], NOW, ClaimBy::SkipLocked, overdue)
+        };
+        let mut found = Vec::new();
+        for (names, index) in [(&["a"][..], "jobs_due_by_name"), (&[], "jobs_due")] {
+            for overdue in [Overdue::First, Overdue::Done] {
+                let plan = plan(&mut connection, take(names, overdue)).await;
+                found.push((plan, vec![index, "jobs_waiting", "jobs_pkey"], "a claim"));
+            }
+        }
+        let promote = plan(&mut connection, promote_statement(NOW)).await;
+        found.push((promote, vec!["jobs_waiting", "jobs_pkey"], "a move"));
+        let mut holders = Statement::new("");
+        let key = || vec!["a".into(), "Pending 1".into()];
+        Postgres::push_holders(&mut holders, &[key()]);
+        let holders = plan(&mut connection, holders).await;
+        found.push((holders, vec!["jobs_unique_key"], "who holds a key"));
+        let job = NewJob::new("a", "{}").into_job(NOW);
+        let mut update = Statement::new("");
+        Postgres::push_update(&mut update, &CHANGED_COLUMNS, &[row::changes(&job, NOW)]);
+        let update = plan(&mut connection, update).await;
+        found.push((update, vec!["jobs_pkey"], "an update"));
+        for (plan, indexes, of) in found {
+            assert_reads(&plan, &indexes, &format!("{of}, statistics of {first:?}"));
+        }
+        run(&mut connection, format!("DROP SCHEMA {name} CASCADE")).await;
+    }
+}
