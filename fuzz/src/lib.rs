@@ -1,0 +1,14 @@
+//! What must hold of any bytes that come from outside: each function takes some, and panics when a
+//! promise is broken.
+//!
+//! `tests/some.rs` tries some in every run of the tests, and as many as one likes. Each function is
+//! what a fuzzer wants to call as well.
+#![forbid(unsafe_code)]
+
+mod params;
+mod token;
+mod url;
+
+pub use params::params;
+pub use token::token;
+pub use url::url;
