@@ -50,3 +50,4 @@ jobstore_conformance::conformance_tests!(
     without durable, tamper, requests, kill, power_cut
 );
 jobstore_conformance::conformance_model_tests!(Memory, 400);
+jobstore_conformance::conformance_history_tests!(Memory, 300, 20_000);

@@ -90,17 +90,12 @@ pub(super) fn step(step: &Step) -> String {
             let reply = reply.as_ref().map_or("?".to_owned(), created);
             format!("create {ids} → {reply}")
         }
-        Does::ClaimFirst(request, reply) => {
-            format!(
-                "claim the first {} as {} → {}",
-                request.limit,
-                request.lease.owner,
-                jobs(reply)
-            )
-        }
         Does::ClaimOne(request, id, reply) => {
             let reply = reply.as_ref().map_or("?".to_owned(), job);
             format!("claim {id} as {} → {reply}", request.lease.owner)
+        }
+        Does::PassOver(request, id, _) => {
+            format!("claim as {}, passing over {id}", request.lease.owner)
         }
         Does::Update(what, reply) => {
             let reply = reply.as_ref().map_or("?".to_owned(), verdict);

@@ -47,16 +47,25 @@ impl Plan {
             ..Config::default()
         };
         let mut runner = TestRunner::new_with_rng(config, rng);
-        let fault = (0..24_u8).prop_map(|number| match number {
-            0 => Some(Fault::ErrorBefore),
-            1 => Some(Fault::ErrorAfter),
-            2..=4 => Some(Fault::DroppedAt(u32::from(number) - 1)),
-            _ => None,
+        let turn = (op::any(), 0..24_u8, 0..3_u8).prop_map(|(op, number, yields)| {
+            let fault = match number {
+                0 => Some(Fault::ErrorBefore),
+                1 => Some(Fault::ErrorAfter),
+                2..=4 => Some(Fault::DroppedAt(u32::from(number) - 1)),
+                _ => None,
+            };
+            let op = match number {
+                // Looks at the jobs that everybody changes, which few filters show.
+                5..=8 => Op::List {
+                    filter: op::Filter::default(),
+                    size: 4,
+                    descending: number == 8,
+                },
+                _ => op,
+            };
+            Turn { op, fault, yields }
         });
-        let turn = (op::any(), fault, 0..3_u8);
-        let turn = turn
-            .prop_map(|(op, fault, yields)| Turn { op, fault, yields })
-            .boxed();
+        let turn = turn.boxed();
         let turns = (2..=8_usize, 3..=6_usize).prop_flat_map(move |(callers, turns)| {
             let together = vec(proptest::bool::weighted(0.7), turns);
             (vec(vec(turn.clone(), turns), callers), together)
@@ -64,6 +73,16 @@ impl Plan {
         let made = turns.new_tree(&mut runner);
         let (callers, together) = made.expect("no value is filtered out").current();
         Self { callers, together }
+    }
+
+    /// No more than so many callers and turns of it.
+    #[cfg(test)]
+    pub(super) fn cut(mut self, callers: usize, turns: usize) -> Self {
+        self.callers.truncate(callers);
+        for caller in &mut self.callers {
+            caller.truncate(turns);
+        }
+        self
     }
 }
 

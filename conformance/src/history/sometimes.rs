@@ -25,6 +25,8 @@ pub struct Sometimes {
     pub ambiguous_outcomes: u64,
     /// Pages that were full, with more behind them.
     pub full_pages: u64,
+    /// The most states that were tried to explain one history.
+    pub most_states: u64,
 }
 
 impl Sometimes {
@@ -84,6 +86,7 @@ impl Sometimes {
             stale_claims,
             ambiguous_outcomes,
             full_pages,
+            most_states: _,
         } = *self;
         [
             ("overlapping calls", overlaps),
@@ -104,6 +107,7 @@ impl AddAssign for Sometimes {
         self.stale_claims += other.stale_claims;
         self.ambiguous_outcomes += other.ambiguous_outcomes;
         self.full_pages += other.full_pages;
+        self.most_states = self.most_states.max(other.most_states);
     }
 }
 
@@ -114,7 +118,7 @@ impl fmt::Display for Sometimes {
             let comma = if index == 0 { "" } else { "," };
             write!(f, "{comma} {times} {name}")?;
         }
-        Ok(())
+        write!(f, "; explained in at most {} states", self.most_states)
     }
 }
 

@@ -1,35 +1,29 @@
 //! What a history is checked against: the jobs, and the pure rules of core.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 
 use jobstore_core::{
-    Applied, ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId, NewJob, Result,
-    Timestamp, Update, claimed,
+    Action, Applied, ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId, NewJob,
+    Result, Timestamp, Update, claimed,
 };
 
 use super::check::{self, Effect};
 
-/// Every job.
+/// Every job, with its hash.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
-    jobs: BTreeMap<JobId, Arc<Job>>,
-    /// Of all jobs together, kept up to date with each.
-    hash: u128,
-}
+pub(super) struct State(BTreeMap<JobId, (Arc<Job>, u128)>);
 
 impl State {
-    fn put(&mut self, job: Job) {
-        self.remove(&job.id);
-        self.hash ^= hash(&job);
-        self.jobs.insert(job.id, Arc::new(job));
+    fn get(&self, id: &JobId) -> Option<&Arc<Job>> {
+        self.0.get(id).map(|(job, _)| job)
     }
 
-    fn remove(&mut self, id: &JobId) {
-        if let Some(job) = self.jobs.remove(id) {
-            self.hash ^= hash(&job);
-        }
+    fn put(&mut self, job: Job) {
+        let hash = hash(&job);
+        self.0.insert(job.id, (Arc::new(job), hash));
     }
 
     fn with(&self, job: Job) -> Self {
@@ -40,7 +34,7 @@ impl State {
 
     fn holder(&self, job: &Job) -> Option<&Arc<Job>> {
         let key = job.held_unique_key()?;
-        let mut jobs = self.jobs.values();
+        let mut jobs = self.0.values().map(|(job, _)| job);
         jobs.find(|other| other.held_unique_key() == Some(key))
     }
 }
@@ -58,7 +52,11 @@ pub(super) struct Step {
     /// What the clock may have shown.
     pub(super) times: Vec<Timestamp>,
     pub(super) does: Does,
-    /// Hashes of the jobs and unique keys that it has to do with; none means all.
+    /// The jobs that it has to do with.
+    pub(super) ids: Vec<JobId>,
+    /// Those among them whose unique key is asked for more than once.
+    pub(super) rivals: Vec<JobId>,
+    /// Hashes of these jobs and of the unique keys that they ever hold.
     pub(super) touches: Vec<u64>,
 }
 
@@ -66,23 +64,22 @@ pub(super) struct Step {
 pub(super) fn relate(steps: &mut [Step]) {
     // A job's end frees its key, so whatever touches the job touches the key as well.
     let mut keys: HashMap<JobId, Vec<u64>> = HashMap::new();
+    let mut uses: HashMap<u64, usize> = HashMap::new();
     for new in steps.iter().flat_map(Step::new_jobs) {
         if let (Some(id), Some(key)) = (new.id, &new.unique_key) {
             let key = thing(&(&new.job_name, key));
             keys.entry(id).or_default().push(key);
+            *uses.entry(key).or_default() += 1;
         }
     }
     for step in steps {
-        if matches!(step.does, Does::ClaimFirst(..)) {
-            step.touches = Vec::new();
-            continue;
-        }
-        let ids = step.ids();
-        let mut touches: Vec<u64> = ids.iter().map(thing).collect();
-        touches.extend(ids.iter().filter_map(|id| keys.get(id)).flatten());
-        // So that the list of a step on nothing is not empty, which means all.
-        touches.push(thing(&(step.event, step.invoked, "itself")));
-        step.touches = touches;
+        step.ids = step.named_ids();
+        let ids = step.ids.iter();
+        let keys_of = |id: &JobId| keys.get(id).into_iter().flatten();
+        let has_rival = |id: &JobId| keys_of(id).any(|key| uses[key] > 1);
+        step.rivals = ids.clone().filter(|id| has_rival(id)).copied().collect();
+        step.touches = ids.clone().map(thing).collect();
+        step.touches.extend(ids.flat_map(keys_of));
     }
 }
 
@@ -92,15 +89,19 @@ fn thing(what: &impl Hash) -> u64 {
     hasher.finish()
 }
 
+/// Where a job stands among those to be claimed.
+pub(super) type ClaimOrder = (Reverse<i16>, Timestamp, JobId);
+
 /// What a step does, and what the caller was told; replies are absent where the outcome is unknown.
 #[derive(Clone, Debug)]
 pub(super) enum Does {
     /// Creates all of the jobs or none.
     Create(Vec<NewJob>, Option<Result<Vec<Creation>>>),
-    /// Claims with nobody beside it: exactly the first that are due.
-    ClaimFirst(ClaimRequest, Vec<Job>),
     /// Claims one of the jobs that are due.
     ClaimOne(ClaimRequest, JobId, Option<Job>),
+    /// Claims with nobody beside it and leaves one job alone, which so is not due or comes after
+    /// the last that was claimed, if no more were asked for.
+    PassOver(ClaimRequest, JobId, Option<ClaimOrder>),
     /// Updates one job.
     Update(Update, Option<Result<Job>>),
     /// Deletes one job, or passes it over.
@@ -117,15 +118,13 @@ impl Step {
         }
     }
 
-    /// The jobs it names.
-    pub(super) fn ids(&self) -> Vec<JobId> {
+    fn named_ids(&self) -> Vec<JobId> {
         match &self.does {
             Does::Create(new, reply) => {
                 let seen = reply.iter().flatten().flatten();
                 let seen = seen.map(|creation| creation.job().id);
                 new.iter().filter_map(|new| new.id).chain(seen).collect()
             }
-            Does::ClaimFirst(_, jobs) => jobs.iter().map(|job| job.id).collect(),
             Does::Update(update, reply) => {
                 let mut ids = vec![update.target.id()];
                 if let Some(Err(Error::AlreadyExists { id })) = reply {
@@ -133,7 +132,10 @@ impl Step {
                 }
                 ids
             }
-            Does::ClaimOne(_, id, _) | Does::Delete(_, id, _) | Does::See(_, id, _) => vec![*id],
+            Does::ClaimOne(_, id, _)
+            | Does::PassOver(_, id, _)
+            | Does::Delete(_, id, _)
+            | Does::See(_, id, _) => vec![*id],
         }
     }
 
@@ -142,32 +144,24 @@ impl Step {
         match &self.does {
             Does::Create(new, reply) => {
                 let (next, made) = create(state, new, now);
+                let next = made.iter().flatten().any(Creation::is_new).then_some(next);
                 let fits = reply.as_ref().is_none_or(|reply| match (reply, &made) {
                     (Ok(reply), Ok(made)) => reply == made,
                     (Err(reply), Err(made)) => same_error(reply, made),
                     _ => false,
                 });
-                fits.then(|| (next.hash != state.hash).then_some(next))
-            }
-            Does::ClaimFirst(request, reply) => {
-                let mut due: Vec<&Arc<Job>> = state.jobs.values().collect();
-                due.retain(|job| is_due(job, request, now));
-                due.sort_by_key(|job| job.claim_order());
-                due.truncate(request.limit as usize);
-                let runs = due.into_iter().map(|job| claimed(job, &request.lease, now));
-                let runs: Vec<Job> = runs.collect();
-                (runs == *reply).then(|| {
-                    let mut next = state.clone();
-                    let any = !runs.is_empty();
-                    runs.into_iter().for_each(|run| next.put(run));
-                    any.then_some(next)
-                })
+                fits.then_some(next)
             }
             Does::ClaimOne(request, id, reply) => {
-                let job = state.jobs.get(id).filter(|job| is_due(job, request, now))?;
+                let job = state.get(id).filter(|job| is_due(job, request, now))?;
                 let run = claimed(job, &request.lease, now);
                 let fits = reply.as_ref().is_none_or(|reply| *reply == run);
                 fits.then(|| Some(state.with(run)))
+            }
+            Does::PassOver(request, id, last) => {
+                let due = state.get(id).filter(|job| is_due(job, request, now));
+                let better = |job: &Arc<Job>| last.is_none_or(|last| job.claim_order() < last);
+                (!due.is_some_and(better)).then_some(None)
             }
             Does::Update(update, reply) => {
                 let made = apply(state, update, now);
@@ -177,29 +171,50 @@ impl Step {
                     _ => false,
                 });
                 fits.then(|| match made {
-                    Ok(job) if state.jobs.get(&job.id).is_none_or(|old| *old != job) => {
+                    Ok(job) if state.get(&job.id).is_none_or(|old| *old != job) => {
                         Some(state.with(Arc::unwrap_or_clone(job)))
                     }
                     _ => None,
                 })
             }
             Does::Delete(request, id, reply) => {
-                let meant = state.jobs.get(id).is_some_and(|job| request.matches(job));
+                let meant = state.get(id).is_some_and(|job| request.matches(job));
                 let fits = reply.is_none_or(|reply| reply == meant);
                 fits.then(|| {
                     meant.then(|| {
                         let mut next = state.clone();
-                        next.remove(id);
+                        next.0.remove(id);
                         next
                     })
                 })
             }
             Does::See(filter, id, seen) => {
-                let job = state.jobs.get(id);
+                let job = state.get(id);
                 let job = job.filter(|job| filter.as_ref().is_none_or(|filter| meets(job, filter)));
                 (job.map(|job| &**job) == seen.as_ref()).then_some(None)
             }
         }
+    }
+}
+
+impl Step {
+    /// What a creation may have made whose outcome is unknown. Checked later than it happened, it may
+    /// have found unique keys held that are free by now.
+    fn created(&self, new: &[NewJob], state: &State, now: Timestamp) -> Vec<Option<State>> {
+        let mut batches = vec![Vec::new()];
+        for new in new {
+            let without = match new.id.is_some_and(|id| self.rivals.contains(&id)) {
+                true => batches.clone(),
+                false => Vec::new(),
+            };
+            batches.iter_mut().for_each(|batch| batch.push(new.clone()));
+            batches.extend(without);
+        }
+        let made = batches.iter().map(|batch| {
+            let (next, made) = create(state, batch, now);
+            made.iter().flatten().any(Creation::is_new).then_some(next)
+        });
+        made.collect()
     }
 }
 
@@ -223,16 +238,23 @@ impl check::Operation for Step {
             same: false,
             changed: Vec::new(),
         };
-        for now in &self.times {
-            match self.at(state, *now) {
-                Some(None) => effect.same = true,
-                Some(Some(next)) => {
-                    let known = |other: &State| other.hash == next.hash;
-                    if !effect.changed.iter().any(known) {
+        let made = self.times.iter().flat_map(|now| match &self.does {
+            Does::Create(new, None) => self.created(new, state, *now),
+            _ => self.at(state, *now).into_iter().collect(),
+        });
+        for made in made {
+            match made {
+                None => effect.same = true,
+                Some(next) => {
+                    let hashes = |state: &State| {
+                        let hash = |id| state.0.get(id).map(|(_, hash)| *hash);
+                        self.ids.iter().map(hash).collect::<Vec<_>>()
+                    };
+                    let made = hashes(&next);
+                    if !effect.changed.iter().any(|other| hashes(other) == made) {
                         effect.changed.push(next);
                     }
                 }
-                None => {}
             }
         }
         effect
@@ -240,13 +262,12 @@ impl check::Operation for Step {
 
     fn only_sees(&self) -> bool {
         match &self.does {
-            Does::See(..) | Does::Delete(_, _, Some(false)) => true,
+            Does::See(..) | Does::PassOver(..) | Does::Delete(_, _, Some(false)) => true,
             Does::Create(_, Some(reply)) => {
                 let mut creations = reply.iter().flatten();
                 creations.all(|creation| !creation.is_new())
             }
             Does::Update(_, Some(verdict)) => verdict.is_err(),
-            Does::ClaimFirst(_, jobs) => jobs.is_empty(),
             Does::Create(_, None)
             | Does::ClaimOne(..)
             | Does::Update(_, None)
@@ -255,15 +276,57 @@ impl check::Operation for Step {
     }
 
     fn conflicts(&self, other: &Self) -> bool {
-        let all = self.touches.is_empty() || other.touches.is_empty();
-        all || self
-            .touches
-            .iter()
-            .any(|thing| other.touches.contains(thing))
+        let mut touches = self.touches.iter();
+        touches.any(|thing| other.touches.contains(thing))
     }
 
-    fn key(state: &State) -> u128 {
-        state.hash
+    fn key<'a>(state: &State, operations: impl Iterator<Item = &'a Self>) -> u128 {
+        let ids: BTreeSet<&JobId> = operations.flat_map(|step| &step.ids).collect();
+        let hashes = ids.into_iter().filter_map(|id| state.0.get(id));
+        hashes.fold(0, |all, (_, hash)| all ^ hash)
+    }
+
+    /// A fence only goes up, by one with each start and claim, as long as nobody creates the job anew.
+    fn hopeless<'a>(
+        state: &State,
+        operations: impl Iterator<Item = &'a Self> + Clone,
+    ) -> Option<usize> {
+        let mut runs: HashMap<JobId, Option<u64>> = HashMap::new();
+        for step in operations.clone() {
+            match &step.does {
+                Does::Create(new, _) if !step.only_sees() => {
+                    runs.extend(new.iter().filter_map(|new| Some((new.id?, None))));
+                }
+                Does::ClaimOne(_, id, _) => {
+                    let runs = runs.entry(*id).or_insert(Some(0));
+                    *runs = runs.map(|runs| runs + 1);
+                }
+                Does::Update(update, verdict) if !matches!(verdict, Some(Err(_))) => {
+                    let starts = matches!(update.action, Action::Start { .. });
+                    let runs = runs.entry(update.target.id()).or_insert(Some(0));
+                    *runs = runs.map(|runs| runs + u64::from(starts));
+                }
+                _ => {}
+            }
+        }
+        let fits = |job: &Job| {
+            let Some(runs) = runs.get(&job.id).copied().unwrap_or(Some(0)) else {
+                return true;
+            };
+            let fence = state.get(&job.id).map(|job| job.fence);
+            fence.is_some_and(|fence| (fence..=fence + runs).contains(&job.fence))
+        };
+        let mut operations = operations;
+        operations.position(|step| match &step.does {
+            Does::Create(_, Some(Ok(creations))) => {
+                let mut seen = creations.iter().filter(|creation| !creation.is_new());
+                seen.any(|creation| !fits(creation.job()))
+            }
+            Does::ClaimOne(_, _, Some(job))
+            | Does::Update(_, Some(Ok(job)))
+            | Does::See(_, _, Some(job)) => !fits(job),
+            _ => false,
+        })
     }
 }
 
@@ -274,7 +337,7 @@ fn create(state: &State, new: &[NewJob], now: Timestamp) -> (State, Result<Vec<C
         let job = new.clone().into_job(now);
         if let Some(holder) = next.holder(&job) {
             creations.push(Creation::Existing(Job::clone(holder)));
-        } else if next.jobs.contains_key(&job.id) {
+        } else if next.0.contains_key(&job.id) {
             return (state.clone(), Err(Error::AlreadyExists { id: job.id }));
         } else {
             next.put(job.clone());
@@ -286,7 +349,7 @@ fn create(state: &State, new: &[NewJob], now: Timestamp) -> (State, Result<Vec<C
 
 fn apply(state: &State, update: &Update, now: Timestamp) -> Result<Arc<Job>> {
     let id = update.target.id();
-    let job = state.jobs.get(&id).ok_or(Error::NotFound { id })?;
+    let job = state.get(&id).ok_or(Error::NotFound { id })?;
     let Applied::Changed(next) = update.apply(job, now)? else {
         return Ok(Arc::clone(job));
     };

@@ -60,8 +60,16 @@ pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
     let places = places(history);
     let mut steps = Vec::new();
     for (index, event) in history.events.iter().enumerate() {
-        let times = times(history, event);
+        let mut times = times(history, event);
         let returned = event.reply.as_ref().map(|(returned, _)| *returned);
+        let alone = is_alone(history, event);
+        if let (Some((_, Reply::Claimed(jobs))), true) = (&event.reply, alone) {
+            // All at one time. If nothing was due, nothing was due at the earliest.
+            match jobs.first() {
+                Some(job) => times.retain(|time| *time == job.last_update_time),
+                None => times.truncate(1),
+            }
+        }
         let mut push = |after: Option<usize>, does: Does| {
             steps.push(Step {
                 event: index,
@@ -70,6 +78,8 @@ pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
                 after,
                 times: times.clone(),
                 does,
+                ids: Vec::new(),
+                rivals: Vec::new(),
                 touches: Vec::new(),
             });
             steps.len() - 1
@@ -84,14 +94,18 @@ pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
                 push(None, Does::Create(new.clone(), reply));
             }
             (Call::Claim(request), Some(Reply::Claimed(jobs))) => {
-                if is_alone(history, event) {
-                    push(None, Does::ClaimFirst(request.clone(), jobs.clone()));
-                } else {
-                    for job in jobs {
-                        let job = Some(job.clone());
-                        let id = job.as_ref().map(|job: &Job| job.id);
-                        let id = id.expect("just made");
-                        push(None, Does::ClaimOne(request.clone(), id, job));
+                for job in jobs {
+                    push(
+                        None,
+                        Does::ClaimOne(request.clone(), job.id, Some(job.clone())),
+                    );
+                }
+                if alone {
+                    let last = jobs.last().filter(|_| jobs.len() == request.limit as usize);
+                    let last = last.map(Job::claim_order);
+                    let passed = |id: &&JobId| jobs.iter().all(|job| job.id != **id);
+                    for id in places.keys().filter(passed) {
+                        push(None, Does::PassOver(request.clone(), *id, last));
                     }
                 }
             }
@@ -261,31 +275,21 @@ fn is_alone(history: &History, event: &Event) -> bool {
 /// Leaves out what the failure does not need: steps that only see, and all steps of a job that
 /// nobody else depends on. Neither makes a history that some order explains into one that none does.
 pub(super) fn shrink(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
-    let one_by_one = rebuilt(&steps, apart);
-    if fails(&one_by_one) {
-        steps = one_by_one;
-        let ids: BTreeSet<JobId> = steps.iter().flat_map(Step::ids).collect();
-        for id in ids
-            .into_iter()
-            .filter(|id| !is_keyed(&steps, *id))
-            .collect::<Vec<_>>()
-        {
-            let without = rebuilt(&steps, |step| match step.ids() == [id] {
-                true => Vec::new(),
-                false => vec![step.clone()],
-            });
-            if without.len() < steps.len() && fails(&without) {
-                steps = without;
-            }
+    let ids: BTreeSet<JobId> = steps.iter().flat_map(|step| &step.ids).copied().collect();
+    for id in ids
+        .into_iter()
+        .filter(|id| !is_keyed(&steps, *id))
+        .collect::<Vec<_>>()
+    {
+        let without = rebuilt(&steps, |step| step.ids != [id]);
+        if without.len() < steps.len() && fails(&without) {
+            steps = without;
         }
     }
     for index in (0..steps.len()).rev() {
-        if matches!(steps[index].does, Does::See(..)) {
+        if matches!(steps[index].does, Does::See(..) | Does::PassOver(..)) {
             let mut place = 0..;
-            let without = rebuilt(&steps, |step| match place.next() == Some(index) {
-                true => Vec::new(),
-                false => vec![step.clone()],
-            });
+            let without = rebuilt(&steps, |_| place.next() != Some(index));
             if fails(&without) {
                 steps = without;
             }
@@ -294,37 +298,20 @@ pub(super) fn shrink(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> V
     steps
 }
 
-/// The steps that take the place of each, with what they come after put right.
-fn rebuilt(steps: &[Step], mut replace: impl FnMut(&Step) -> Vec<Step>) -> Vec<Step> {
-    let mut made: Vec<Step> = Vec::new();
+/// The steps that are kept, with what they come after put right.
+fn rebuilt(steps: &[Step], mut keep: impl FnMut(&Step) -> bool) -> Vec<Step> {
+    let mut kept: Vec<Step> = Vec::new();
     let mut places: Vec<Option<usize>> = Vec::new();
     for step in steps {
-        let replaced = replace(step);
-        places.push((!replaced.is_empty()).then_some(made.len()));
-        made.extend(replaced.into_iter().map(|new| Step {
+        let keeps = keep(step);
+        places.push(keeps.then_some(kept.len()));
+        kept.extend(keeps.then(|| Step {
             after: step.after.and_then(|after| places[after]),
-            ..new
+            ..step.clone()
         }));
     }
-    spec::relate(&mut made);
-    made
-}
-
-/// A claim without its order: what is left of the promise when not all jobs are looked at.
-fn apart(step: &Step) -> Vec<Step> {
-    match &step.does {
-        Does::ClaimFirst(request, jobs) => {
-            let claims = jobs
-                .iter()
-                .map(|job| Does::ClaimOne(request.clone(), job.id, Some(job.clone())));
-            let steps = claims.map(|does| Step {
-                does,
-                ..step.clone()
-            });
-            steps.collect()
-        }
-        _ => vec![step.clone()],
-    }
+    spec::relate(&mut kept);
+    kept
 }
 
 /// Whether a job is ever created with a unique key, which ties it to others.

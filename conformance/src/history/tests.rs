@@ -1,7 +1,17 @@
-use jobstore_core::{Action, ClaimRequest, Creation, Job, JobId, NewJob, Timestamp, Update};
+use std::collections::HashSet;
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use jobstore_core::{
+    Action, ClaimRequest, Creation, Job, JobId, JobStatus, JobStore, ManualClock, NewJob, Result,
+    Timestamp, Update,
+};
+use jobstore_memory::MemoryJobStore;
+
+use super::check::{Effect, Operation as _};
 use super::record::{Call, Event, Reply, Tick};
 use super::*;
+use crate::{Capabilities, Surroundings};
 
 /// Builds histories by hand: calls of several callers with their numbers.
 struct Told(History);
@@ -167,4 +177,114 @@ fn a_list_leaves_out_no_job_that_was_there_throughout() {
         Some((61, listed(&[&jobs[0], &jobs[2]], true))),
     );
     assert!(explain(&told.0).is_err());
+}
+
+/// Tries every order and every choice of what is unknown, with none of the checker's shortcuts; none
+/// if that takes too long.
+fn by_trying_all(steps: &[Step]) -> Option<bool> {
+    let mut tried = HashSet::new();
+    let mut stack = vec![(vec![false; steps.len()], State::default())];
+    while let Some((taken, state)) = stack.pop() {
+        let left = || (0..steps.len()).filter(|index| !taken[*index]);
+        let horizon = left().filter_map(|index| steps[index].returned()).min();
+        let Some(horizon) = horizon else {
+            return Some(true);
+        };
+        if !tried.insert((taken.clone(), Step::key(&state, steps.iter()))) {
+            continue;
+        }
+        if tried.len() > 1_000 {
+            return None;
+        }
+        let waits = |step: &Step| step.after().is_some_and(|after| !taken[after]);
+        for index in left().filter(|index| steps[*index].invoked() < horizon) {
+            if waits(&steps[index]) {
+                continue;
+            }
+            let Effect { same, changed } = steps[index].apply(&state);
+            for state in same.then(|| state.clone()).into_iter().chain(changed) {
+                let mut taken = taken.clone();
+                taken[index] = true;
+                stack.push((taken, state));
+            }
+        }
+    }
+    Some(false)
+}
+
+/// The memory store.
+struct Memory;
+
+struct Kept(Arc<dyn JobStore>);
+
+#[async_trait]
+impl Harness for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durable: false,
+            shared: false,
+        }
+    }
+
+    async fn fresh(&self, clock: ManualClock) -> Result<Box<dyn Surroundings>> {
+        let store = MemoryJobStore::with_clock(Arc::new(clock));
+        Ok(Box::new(Kept(Arc::new(store))))
+    }
+}
+
+#[async_trait]
+impl Surroundings for Kept {
+    async fn open(&self) -> Result<Arc<dyn JobStore>> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+/// Puts what one caller was shown of a job into another reply about it, as a stale read would.
+fn falsify(history: &mut History, seed: u64) {
+    let replies = history
+        .events
+        .iter_mut()
+        .filter_map(|event| event.reply.as_mut());
+    let got = replies.filter_map(|(_, reply)| match reply {
+        Reply::Got(jobs) => Some(jobs.iter_mut().flatten()),
+        _ => None,
+    });
+    let mut shown: Vec<&mut Job> = got.flatten().collect();
+    let count = shown.len().max(1);
+    if let Some(job) = shown.get_mut(seed as usize % count) {
+        job.status = JobStatus::ALL[seed as usize / count % JobStatus::ALL.len()];
+    }
+}
+
+#[test]
+fn shortcuts_come_to_what_trying_all_comes_to() {
+    let (mut explained, mut not) = (0, 0);
+    for seed in 0..60 {
+        let plan = Plan::of(seed).cut(3, 3);
+        let mut history = runtime().block_on(async {
+            let cx = Cx::new(&Memory).await.expect("a store");
+            record::record(&cx, &plan, false).await.expect("a history")
+        });
+        if seed % 2 == 1 {
+            falsify(&mut history, seed / 2);
+        }
+        let steps = steps::steps(&history, true);
+        let Some(expected) = by_trying_all(&steps) else {
+            continue;
+        };
+        let (verdict, _) = check::check(&steps, &State::default(), BUDGET);
+        assert_eq!(
+            verdict == Verdict::Linearizable,
+            expected,
+            "seed {seed}: {verdict:?}"
+        );
+        match expected {
+            true => explained += 1,
+            false => not += 1,
+        }
+    }
+    assert!(
+        explained > 10 && not > 3,
+        "{explained} explained, {not} not"
+    );
 }
