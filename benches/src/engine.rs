@@ -1,6 +1,7 @@
 //! The engines that are measured.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// An engine under a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,35 @@ impl Engine {
         Self::Postgres,
         Self::MariaDb,
     ];
+
+    /// Its name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "sqlite",
+            Self::Sled => "sled",
+            Self::Redb => "redb",
+            Self::Postgres => "postgres",
+            Self::MariaDb => "mariadb",
+        }
+    }
+
+    /// How many calls it is given at once by a store with its default settings.
+    pub fn writers(self) -> usize {
+        match self {
+            Self::Postgres | Self::MariaDb => 8,
+            _ => 1,
+        }
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let engine = Self::ALL.into_iter().find(|engine| engine.name() == name);
+        engine.ok_or_else(|| format!("no engine is called {name}"))
+    }
 }
 
 impl fmt::Display for Engine {

@@ -35,7 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jobstore_core::{Claim, JobId, NewJob, Timestamp};
+use jobstore::{Claim, JobId, NewJob, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::Engine;

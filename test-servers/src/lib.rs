@@ -106,6 +106,7 @@ pub struct Setup {
     variables: Vec<(String, String)>,
     certificate: Option<(String, String)>,
     parent: PathBuf,
+    kept: Option<PathBuf>,
 }
 
 impl Setup {
@@ -139,6 +140,16 @@ impl Setup {
         }
     }
 
+    /// Keeps the server's data in this directory for the next server that is started there. Its parent
+    /// must exist.
+    #[must_use]
+    pub fn kept_in(self, directory: impl Into<PathBuf>) -> Self {
+        Self {
+            kept: Some(directory.into()),
+            ..self
+        }
+    }
+
     /// Starts the server, and returns once it takes connections.
     ///
     /// # Errors
@@ -148,16 +159,15 @@ impl Setup {
     pub fn start(self) -> Result<Server> {
         let (program, maker) = self.kind.programs()?;
         let user = User::of(self.kind)?;
-        let directory = tempfile::Builder::new()
-            .prefix("jobstore-server-")
-            .tempdir_in(&self.parent)
-            .context("no directory for a server can be made")?;
-        user.own(directory.path())?;
-        let made = match self.kind {
-            Kind::Postgres => postgres::make(&maker, directory.path(), &user),
-            Kind::MariaDb => mariadb::make(&maker, directory.path(), &user),
-        };
-        made?;
+        let directory = self.directory()?;
+        if !directory.path().join("made").exists() {
+            user.own(directory.path())?;
+            match self.kind {
+                Kind::Postgres => postgres::make(&maker, directory.path(), &user)?,
+                Kind::MariaDb => mariadb::make(&maker, directory.path(), &user)?,
+            }
+            fs::write(directory.path().join("made"), "")?;
+        }
         if let Some((certificate, key)) = &self.certificate {
             for (name, text) in [("server.crt", certificate), ("server.key", key)] {
                 let path = directory.path().join(name);
@@ -175,6 +185,40 @@ impl Setup {
         server.restart()?;
         Ok(server)
     }
+
+    /// A directory for the server, which may have its data already.
+    fn directory(&self) -> Result<Directory> {
+        let Some(kept) = &self.kept else {
+            let directory = tempfile::Builder::new()
+                .prefix("jobstore-server-")
+                .tempdir_in(&self.parent)
+                .context("no directory for a server can be made")?;
+            return Ok(Directory::Temporary(directory));
+        };
+        if !kept.join("made").exists() {
+            // What is there was left half made.
+            let _ = fs::remove_dir_all(kept);
+            fs::create_dir(kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+        }
+        Ok(Directory::Kept(kept.clone()))
+    }
+}
+
+/// Where a server keeps everything.
+#[derive(Debug)]
+enum Directory {
+    /// Removed with the server.
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(directory) => directory,
+        }
+    }
 }
 
 /// A running server, or one that was killed or stopped and can be started again.
@@ -185,7 +229,7 @@ pub struct Server {
     program: PathBuf,
     user: User,
     port: Port,
-    directory: TempDir,
+    directory: Directory,
     setup: Setup,
 }
 
@@ -208,6 +252,7 @@ impl Server {
             variables: Vec::new(),
             certificate: None,
             parent: std::env::temp_dir(),
+            kept: None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod documents;
 mod power_cut;
@@ -64,6 +65,9 @@ enum Cli {
         #[arg(long, default_value_t = 30_000)]
         jobs: u32,
     },
+    /// Measures every backend beside its engine driven directly and beside other job queues, and writes
+    /// docs/benchmarks. Takes an hour on a machine that does nothing else.
+    Bench(bench::Options),
     /// Cuts the power under a store at work, again and again; needs root and loop devices.
     PowerCut {
         /// The store: sled, redb or sqlite; without, each in turn.
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         Cli::Certificates => documents::certify(),
         Cli::Test { args } => test(&args),
         Cli::Galera { jobs } => galera(jobs),
+        Cli::Bench(options) => bench::bench(&options),
         Cli::PowerCut { store, cycles } => power_cut::run_all(store.as_deref(), cycles),
     };
     match result {
@@ -129,6 +134,11 @@ fn test(args: &[OsString]) -> Result<()> {
     drop(servers);
     if args.is_empty() {
         documents::compare_certificates(&records)?;
+        // Each criterion benchmark once, on a few rows.
+        let data = tempfile::tempdir()?;
+        let mut benches = cargo("test --quiet --package jobstore-benches --bench jobs");
+        benches.env("JOBSTORE_BENCH_ROWS", "30");
+        run(benches.env("JOBSTORE_BENCH_DATA", data.path()))?;
         galera(600)?;
         power_cut::run_some()?;
         // The first command of the README, on the binaries that the tests have built.

@@ -1,0 +1,243 @@
+//! Measures one engine, beside what it can do when driven directly, and writes what it saw as JSON.
+//!
+//! `cargo run --release --package jobstore-benches --bin measure -- --help`
+#![forbid(unsafe_code)]
+
+mod about;
+mod growth;
+mod pick_up;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use jobstore_benches::limit::Raw;
+use jobstore_benches::results::{Figure, Results};
+use jobstore_benches::{Case, Engine, Ground, Listing, Run, Side, open};
+use tokio::sync::Mutex;
+
+/// The most calls that raw group commit merges.
+const MERGED: usize = 512;
+
+/// Measures one engine.
+#[derive(Debug, Parser)]
+pub(crate) struct Options {
+    /// memory, sqlite, sled, redb, postgres or mariadb
+    engine: Engine,
+    /// How many times each case is run on each side, in turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// About how long each run takes
+    #[arg(long, default_value_t = 250)]
+    millis: u64,
+    /// The most jobs that a run is about
+    #[arg(long, default_value_t = 50_000)]
+    jobs: usize,
+    /// How many jobs stand beside those measured when the store is compared with the engine
+    #[arg(long, default_value_t = 10_000)]
+    rows: usize,
+    /// The sizes at which growth is measured; 0 for none
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1000,10000,100000,1000000"
+    )]
+    growth: Vec<usize>,
+    /// Only growth, added to what is in the file already
+    #[arg(long)]
+    only_growth: bool,
+    /// Where to write
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Options {
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.millis)
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let mut results = match options.only_growth {
+        true => read(&options)?,
+        false => compare(&options).await?,
+    };
+    write(&options, &results)?;
+    for &rows in options.growth.iter().filter(|rows| **rows > 0) {
+        results
+            .figures
+            .retain(|figure| figure.group != "growth" || figure.rows != rows);
+        results.facts.retain(|fact| fact.rows != rows);
+        growth::measure(&options, rows, &mut results).await;
+        write(&options, &results)?;
+    }
+    Ok(())
+}
+
+fn read(options: &Options) -> anyhow::Result<Results> {
+    let text = fs::read_to_string(&options.out).context("there is nothing to add to")?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn write(options: &Options, results: &Results) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(results)?;
+    text.push('\n');
+    fs::write(&options.out, text).with_context(|| options.out.display().to_string())
+}
+
+/// The sides of one engine, each with the same jobs in a place of its own.
+struct Sides {
+    store: Side,
+    limit: Option<Side>,
+    single: Option<Side>,
+    group: Option<Side>,
+}
+
+/// The store beside its engine.
+async fn compare(options: &Options) -> anyhow::Result<Results> {
+    let engine = options.engine;
+    let ground = Ground::new(engine);
+    let store = open(&ground.place().await).await;
+    let sides = Sides {
+        store: Side::Store(Arc::clone(&store)),
+        limit: limit(engine, &ground).await,
+        single: raw(engine, &ground, engine.writers(), 1).await,
+        group: raw(engine, &ground, 1, MERGED).await,
+    };
+    let mut results = Results {
+        engine: engine.name().to_owned(),
+        title: engine.to_string(),
+        about: about::about(engine, &ground).await?,
+        figures: Vec::new(),
+        facts: Vec::new(),
+        missing: Vec::new(),
+    };
+    if sides.limit.is_none() {
+        results
+            .missing
+            .push("the engine driven directly".to_owned());
+    }
+    let all = [
+        Some(&sides.store),
+        sides.limit.as_ref(),
+        sides.single.as_ref(),
+        sides.group.as_ref(),
+    ];
+    for side in all.into_iter().flatten() {
+        side.fill_others(options.rows).await;
+    }
+    let alone = [
+        ("store", Some(&sides.store)),
+        ("limit", sides.limit.as_ref()),
+    ];
+    for group in ["create", "claim", "finish"] {
+        for batch in [1, 10, 100, 1000] {
+            turns(options, &mut results, &Case::write(group, 1, batch), &alone).await;
+        }
+    }
+    turns(
+        options,
+        &mut results,
+        &Case::write("lifecycle", 1, 1),
+        &alone[..1],
+    )
+    .await;
+    turns(
+        options,
+        &mut results,
+        &Case::write("lifecycle", 1, 100),
+        &alone,
+    )
+    .await;
+    let first = Case::page("first page", Listing::default());
+    turns(options, &mut results, &first, &alone).await;
+    // Each side has a place in the middle of its own.
+    let mut deep = sides.store.deep(options.rows / 2).await;
+    if let Some(limit) = &sides.limit {
+        deep.after = limit.deep(options.rows / 2).await.after;
+    }
+    turns(
+        options,
+        &mut results,
+        &Case::page("page in the middle", deep),
+        &alone,
+    )
+    .await;
+    let many = [
+        ("store", Some(&sides.store)),
+        ("single", sides.single.as_ref()),
+        ("group", sides.group.as_ref()),
+    ];
+    for callers in [8, 64] {
+        for group in ["create", "claim", "finish", "lifecycle"] {
+            turns(
+                options,
+                &mut results,
+                &Case::write(group, callers, 1),
+                &many,
+            )
+            .await;
+        }
+        turns(
+            options,
+            &mut results,
+            &Case::write("mixed", callers, 1),
+            &many[..1],
+        )
+        .await;
+    }
+    pick_up::measure(options, &sides.store, &mut results).await;
+    Ok(results)
+}
+
+async fn limit(engine: Engine, ground: &Ground) -> Option<Side> {
+    let mut limits = engine.limit(&ground.place().await, 1).await?;
+    let limit = limits.pop().expect("one writer");
+    Some(Side::Limit(Arc::new(Mutex::new(limit))))
+}
+
+/// The engine for many callers. Memory has no commit that could be shared.
+async fn raw(engine: Engine, ground: &Ground, writers: usize, merge: usize) -> Option<Side> {
+    if engine == Engine::Memory {
+        return None;
+    }
+    let limits = engine.limit(&ground.place().await, writers).await?;
+    Some(Side::Raw(Raw::spawn(limits, merge)))
+}
+
+/// A case on each of the sides there are, in turns.
+async fn turns(
+    options: &Options,
+    results: &mut Results,
+    case: &Case,
+    sides: &[(&str, Option<&Side>)],
+) {
+    let mut rounds: Vec<(&str, &Side, usize, Vec<Run>)> = Vec::new();
+    for (name, side) in sides {
+        if let Some(side) = side {
+            let calls = case.calls_in(side, options.time(), options.jobs).await;
+            rounds.push((name, side, calls, Vec::new()));
+        }
+    }
+    for _ in 0..options.rounds {
+        // Every other round goes the other way, so that nobody is always behind the same one.
+        rounds.reverse();
+        for (_, side, calls, runs) in &mut rounds {
+            runs.push(case.run(side, *calls).await);
+        }
+    }
+    for (name, _, _, runs) in &rounds {
+        let figure = Figure::of(case, options.rows, name, runs);
+        eprintln!(
+            "{}: {case}, {name}: {:.0} jobs/s",
+            options.engine,
+            figure.rate()
+        );
+        results.figures.push(figure);
+    }
+}
