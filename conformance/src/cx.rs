@@ -286,22 +286,12 @@ impl Cx {
         size: u32,
         order: Order,
     ) -> CaseResult<Vec<Job>> {
-        let mut pages = self.pages(filter, size, order);
-        let mut jobs = Vec::new();
-        while let Some(page) = pages.next().await? {
-            jobs.extend(page);
-        }
-        Ok(jobs)
+        Pages::new(self.store(), filter, size, order).all().await
     }
 
     /// A walk over pages of this size, page by page.
-    pub(crate) fn pages<'a>(&'a self, filter: &'a JobFilter, size: u32, order: Order) -> Pages<'a> {
-        Pages {
-            cx: self,
-            filter,
-            next: Some(PageRequest::default().with_size(size).with_order(order)),
-            seen: HashSet::new(),
-        }
+    pub(crate) fn pages<'a>(&self, filter: &'a JobFilter, size: u32, order: Order) -> Pages<'a> {
+        Pages::new(self.store(), filter, size, order)
     }
 
     /// The jobs that meet the filter, in order; one page.
@@ -333,13 +323,36 @@ fn hook<T>(hook: Option<T>, name: &str) -> CaseResult<T> {
 
 /// A walk over the pages of a listing, which ends whatever the store does.
 pub(crate) struct Pages<'a> {
-    cx: &'a Cx,
+    store: Arc<dyn JobStore>,
     filter: &'a JobFilter,
     next: Option<PageRequest>,
     seen: HashSet<JobId>,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
+    pub(crate) fn new(
+        store: Arc<dyn JobStore>,
+        filter: &'a JobFilter,
+        size: u32,
+        order: Order,
+    ) -> Self {
+        Self {
+            store,
+            filter,
+            next: Some(PageRequest::default().with_size(size).with_order(order)),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// The jobs of all pages that are left.
+    pub(crate) async fn all(mut self) -> CaseResult<Vec<Job>> {
+        let mut jobs = Vec::new();
+        while let Some(page) = self.next().await? {
+            jobs.extend(page);
+        }
+        Ok(jobs)
+    }
+
     /// The next page. Fails when a job comes a second time, or a page before the last is not full.
     pub(crate) async fn next(&mut self) -> CaseResult<Option<Vec<Job>>> {
         let Some(page) = self.next.take() else {
@@ -347,7 +360,7 @@ impl Pages<'_> {
         };
         // A store that never waits would else keep the tasks beside the walk from running.
         tokio::task::yield_now().await;
-        let list = self.cx.store().list_jobs(self.filter, &page).await?;
+        let list = self.store.list_jobs(self.filter, &page).await?;
         for job in &list {
             if !self.seen.insert(job.id) {
                 let promise = format!("job {} once in a walk", job.id);

@@ -102,7 +102,7 @@ Nothing {
         "TRANSITION-020" Must an_update_touches_no_other_job "No action changes another job.";
         "TRANSITION-021" Must an_unknown_job_is_not_found_by_any_action "Every action on an unknown job says that it is not found, by id and by claim.";
         "TRANSITION-022" Must a_result_of_8_mib_comes_back "A result of just 8 MiB comes back.";
-        "TRANSITION-023" Must messages_name_the_job_but_no_payload "A refusal names the job and its status, and shows no params, results or errors.";
+        "TRANSITION-023" Must messages_name_the_job_but_no_payload "A refusal names the job, its status and the action, and shows no params, results or errors.";
         "TRANSITION-024" Must a_limit_lowered_later_ends_the_job "A job that has spent more retries than the policy now allows fails for good.";
         "TRANSITION-025" Must hundreds_of_retries_overflow_nothing "After hundreds of retries the wait is still at its limit and nothing overflows.";
     }
@@ -120,6 +120,7 @@ Nothing {
         "REPEAT-011" Must an_operator_repeats_nothing "By id an outcome is not repeated but refused, and changes nothing.";
         "REPEAT-012" Must a_repetition_after_the_next_run_began_is_lost "Once the next run began, repeating the outcome of the last is a lost lease.";
         "REPEAT-013" Must a_repetition_after_a_reset_is_lost "Once the outcome was reset, repeating it is a lost lease.";
+        "REPEAT-014" Must a_failure_that_was_reset_is_no_retry "A failure that was reset is not taken for a retry that waits, however alike the two look.";
     }
     claim {
         "CLAIM-001" Must a_claimed_job_runs_under_its_lease "A claimed job is running, its fence one higher, its lease set from now; all else is as it was.";

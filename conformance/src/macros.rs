@@ -27,8 +27,8 @@ macro_rules! conformance_tests {
     };
 }
 
-/// One `#[test]` that compares random programs over every operation with a
-/// [`model`](crate::model), in a module `conformance_model`.
+/// Tests that compare random programs over every operation, and every program that ever failed, with
+/// a [`model`](crate::model), in a module `conformance_model`.
 ///
 /// A second argument says how many programs; the default suits a store that syncs every write.
 #[macro_export]
@@ -44,6 +44,11 @@ macro_rules! conformance_model_tests {
             #[test]
             fn store_and_model_agree() {
                 $crate::model::test(&$harness, $programs);
+            }
+
+            #[test]
+            fn programs_that_once_failed_pass() {
+                $crate::model::replay_kept(&$harness);
             }
         }
     };

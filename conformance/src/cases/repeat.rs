@@ -121,3 +121,18 @@ pub(crate) async fn a_repetition_after_a_reset_is_lost(cx: &Cx) -> CaseResult {
     check_err!(again, Error::LeaseLost { id } if id == run.id);
     cx.unchanged(&reset).await
 }
+
+pub(crate) async fn a_failure_that_was_reset_is_no_retry(cx: &Cx) -> CaseResult {
+    let run = running(cx).await?;
+    cx.update(run.claim(), fail("no")).await?;
+    // Pending, due now, with the same last error: but no retry was counted.
+    let reset = cx.update(run.id, Action::Reset).await?;
+    let policy = RetryPolicy {
+        base: Duration::ZERO,
+        ..RetryPolicy::default()
+    };
+    let error = "no".to_owned();
+    let again = cx.update(run.claim(), Action::RetryOrFail { error, policy });
+    check_err!(again.await, Error::LeaseLost { id } if id == run.id);
+    cx.unchanged(&reset).await
+}

@@ -323,14 +323,31 @@ pub(crate) async fn messages_name_the_job_but_no_payload(cx: &Cx) -> CaseResult 
         .create(NewJob::new("job", r#"{"a":"canary"}"#).with_unique_key("canary"))
         .await?;
     cx.update(job.id, finish("canary")).await?;
-    let updates = [finish("canary2"), fail("canary3")].map(|action| Update::new(job.id, action));
-    for verdict in cx.store().update_jobs(updates.to_vec()).await? {
+    let actions = [
+        (start("canary1"), "start"),
+        (Action::Renew { lease: LEASE }, "renew"),
+        (finish("canary2"), "finish"),
+        (fail("canary3"), "fail"),
+        (Action::TimeOut, "time out"),
+        (retry("canary4", POLICY), "retry"),
+        (Action::Recover { policy: POLICY }, "recover"),
+        (Action::Cancel, "cancel"),
+    ];
+    let updates = actions.iter();
+    let updates = updates.map(|(action, _)| Update::new(job.id, action.clone()));
+    let verdicts = cx.store().update_jobs(updates.collect()).await?;
+    check_eq!(verdicts.len(), actions.len(), "verdicts");
+    for (verdict, (_, name)) in verdicts.into_iter().zip(actions) {
         let Err(error) = verdict else {
             return Err(Failure::new("a refusal", "success"));
         };
         let text = format!("{error} {error:?}");
         check!(text.contains(&job.id.to_string()), "the id in {text:?}");
         check!(text.contains("SUCCEEDED"), "the status in {text:?}");
+        check!(
+            error.to_string().contains(name),
+            "the action {name} in {text:?}"
+        );
         check!(!text.contains("canary"), "no payload in {text:?}");
     }
     Ok(())

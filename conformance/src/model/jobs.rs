@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jobstore_core::{
     Action, Applied, Claim, ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId,
-    NewJob, Order, Result, RetryPolicy, StatusCounts, Timestamp, Update, claimed,
+    JobStatus, NewJob, Order, Result, RetryPolicy, StatusCounts, Timestamp, Update, claimed,
 };
 
 use crate::failure::{CaseResult, check, check_eq};
 
 /// Every job, in a sorted map.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Jobs {
     jobs: BTreeMap<JobId, Job>,
     /// Each job that ever was, with its last claim, for programs to pick from.
@@ -35,6 +35,29 @@ impl Jobs {
         };
         let index = usize::from(pick) % (self.seen.len() + 1);
         self.seen.get(index).copied().unwrap_or(unknown)
+    }
+
+    /// As [`pick`](Self::pick), but every other number picks a running job if there is one: what is
+    /// done to others is mostly refused.
+    pub(super) fn pick_to_change(&self, pick: u8) -> Claim {
+        let running = self
+            .jobs
+            .values()
+            .filter(|job| job.status == JobStatus::Running);
+        let running: Vec<Claim> = running.map(Job::claim).collect();
+        match (pick % 2, running.len()) {
+            (0, 1..) => running[usize::from(pick / 2) % running.len()],
+            _ => self.pick(pick),
+        }
+    }
+
+    /// How many of these updates repeat an outcome that is recorded already.
+    pub(super) fn repeated(&self, updates: &[Update], now: Timestamp) -> usize {
+        let repeats = |update: &&Update| {
+            let job = self.jobs.get(&update.target.id());
+            job.is_some_and(|job| matches!(update.apply(job, now), Ok(Applied::Repeated)))
+        };
+        updates.iter().filter(repeats).count()
     }
 
     fn put(&mut self, job: Job) {
@@ -148,11 +171,16 @@ impl Jobs {
         Ok(())
     }
 
-    pub(super) fn list(&self, filter: &JobFilter, order: Order) -> Result<Vec<Job>> {
+    /// Deletes everything that the request is about, its limit aside.
+    pub(super) fn delete_all(&mut self, request: &DeleteRequest) {
+        self.jobs.retain(|_, job| !request.matches(job));
+    }
+
+    pub(super) fn list(&self, filter: &JobFilter, order: Order) -> Result<Vec<&Job>> {
         let matcher = filter.compile()?;
-        let mut jobs: Vec<Job> = self.jobs.values().cloned().collect();
-        jobs.retain(|job| matcher.matches(job));
-        jobs.sort_by_key(Job::list_order);
+        let jobs = self.jobs.values().filter(|job| matcher.matches(job));
+        let mut jobs: Vec<&Job> = jobs.collect();
+        jobs.sort_by_key(|job| job.list_order());
         if order == Order::Descending {
             jobs.reverse();
         }

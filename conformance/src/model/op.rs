@@ -1,4 +1,4 @@
-//! The steps of a program, and what their numbers stand for.
+//! What a program does, and what its numbers stand for.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use jobstore_core::{
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any as anything, prop_oneof};
+use serde::{Deserialize, Serialize};
 
 /// Names that some engines take for one another.
-const NAMES: [&str; 3] = ["job", "Job", "job "];
-const PARAMS: [&str; 4] = ["{}", r#"{"n":1}"#, r#"{"n":1.0,"m":null}"#, r#"{"n":true}"#];
+pub(super) const NAMES: [&str; 3] = ["job", "Job", "job "];
+pub(super) const PARAMS: [&str; 4] = ["{}", r#"{"n":1}"#, r#"{"n":1.0,"m":null}"#, r#"{"n":true}"#];
 const KEYS: [&str; 2] = ["key", "key "];
 const TEXTS: [&str; 3] = ["", "done", "a\u{e9}\n"];
 const ERRORS: [&str; 3] = ["", "no", "a\0b"];
 
-/// One step of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One thing that a program does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// Creates a batch.
     Create(Vec<New>),
@@ -69,7 +70,7 @@ pub enum Op {
 }
 
 /// A job to create.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct New {
     /// Of three names.
     pub name: u8,
@@ -88,7 +89,7 @@ pub struct New {
 }
 
 /// One item of a batch of updates.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Of every job that ever was, and one that never was.
     pub job: u8,
@@ -99,7 +100,7 @@ pub struct Change {
 }
 
 /// By what right a job is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
     /// By its id.
     Id,
@@ -110,7 +111,7 @@ pub enum By {
 }
 
 /// What to do to a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
     /// Starts without a lease.
     StartUnleased,
@@ -135,7 +136,7 @@ pub enum Act {
 }
 
 /// Which jobs to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Of three names.
     pub names: Vec<u8>,
@@ -298,15 +299,17 @@ impl Filter {
     }
 }
 
-/// Any step, the telling ones more often.
+/// Anything, the telling more often.
 pub(crate) fn any() -> impl Strategy<Value = Op> {
-    let claim = (vec(0..3_u8, 0..3), 0..3_u8, 0..30_u8);
+    let claim = (vec(0..3_u8, 0..3), 0..4_u8, 0..20_u8);
     let purge = (-2..40_i8, vec(0..3_u8, 0..3), vec(0..4_u8, 0..3), 0..3_u8);
     prop_oneof![
         4 => vec(new(), 0..5).prop_map(Op::Create),
-        4 => claim.prop_map(|(names, limit, lease)| Op::Claim { names, limit, lease }),
-        8 => vec(change(), 0..6).prop_map(Op::Update),
-        2 => (0..3_u8).prop_map(|policy| Op::RecoverAll { policy }),
+        6 => claim.prop_map(|(names, limit, lease)| Op::Claim { names, limit, lease }),
+        7 => vec(change(), 0..6).prop_map(Op::Update),
+        // As by a caller who did not hear the answer.
+        2 => (change(), 2..4_usize).prop_map(|(change, times)| Op::Update(vec![change; times])),
+        3 => (0..3_u8).prop_map(|policy| Op::RecoverAll { policy }),
         1 => vec(0..16_u8, 0..5).prop_map(Op::Delete),
         1 => purge.prop_map(|(age, names, statuses, limit)| Op::Purge { age, names, statuses, limit }),
         2 => (filter(), 0..5_u8, anything::<bool>())
@@ -345,16 +348,17 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        Just(Act::StartUnleased),
-        (0..30_u8).prop_map(Act::Start),
-        (0..30_u8).prop_map(Act::Renew),
-        option::of(0..3_u8).prop_map(Act::Finish),
-        (0..3_u8).prop_map(Act::Fail),
-        Just(Act::TimeOut),
-        (0..3_u8, 0..3_u8).prop_map(|(error, policy)| Act::Retry(error, policy)),
-        (0..3_u8).prop_map(Act::Recover),
-        Just(Act::Cancel),
-        Just(Act::Reset),
+        1 => Just(Act::StartUnleased),
+        1 => (0..20_u8).prop_map(Act::Start),
+        1 => (0..30_u8).prop_map(Act::Renew),
+        1 => option::of(0..3_u8).prop_map(Act::Finish),
+        1 => (0..3_u8).prop_map(Act::Fail),
+        1 => Just(Act::TimeOut),
+        // The policy of no retries twice as often.
+        3 => (0..3_u8, 0..4_u8).prop_map(|(error, policy)| Act::Retry(error, policy)),
+        1 => (0..3_u8).prop_map(Act::Recover),
+        1 => Just(Act::Cancel),
+        1 => Just(Act::Reset),
     ]
 }
 

@@ -39,13 +39,15 @@ fn the_model_catches_a_defect_with_a_short_program_to_paste() {
     let found = catch_unwind(|| model::test(&Suspect(Defect::RecoveryIgnoresARenewal), 500));
     let panic = found.expect_err("the defect is found");
     let message = panic.downcast_ref::<String>().expect("a message");
-    let steps = message.lines().skip_while(|line| !line.contains("let ops"));
+    let steps = message
+        .lines()
+        .skip_while(|line| !line.contains("let steps"));
     let steps = steps
         .skip(1)
         .take_while(|line| !line.contains("];"))
         .count();
     assert!((2..=8).contains(&steps), "{message}");
-    assert!(message.contains("replay(&MyHarness, ops)"), "{message}");
+    assert!(message.contains("replay(&MyHarness, steps)"), "{message}");
 }
 
 /// As the model printed it for the defect, but for the harness.
@@ -61,10 +63,10 @@ fn a_pasted_program_passes_once_the_defect_is_gone() {
 }
 
 fn pasted(defect: Defect) {
-    use jobstore_conformance::model::{Act::*, By::*, Change, New, Op::*, replay};
+    use jobstore_conformance::model::{Act::*, By::*, Change, New, Op::*, Step::*, replay};
 
-    let ops = vec![
-        Create(vec![New {
+    let steps = vec![
+        Do(Create(vec![New {
             name: 0,
             params: 0,
             id: None,
@@ -72,8 +74,8 @@ fn pasted(defect: Defect) {
             priority: 0,
             due: None,
             max_retries: None,
-        }]),
-        Update(vec![
+        }])),
+        Do(Update(vec![
             Change {
                 job: 0,
                 by: Id,
@@ -84,7 +86,7 @@ fn pasted(defect: Defect) {
                 by: Id,
                 act: Recover(0),
             },
-        ]),
+        ])),
     ];
-    replay(&Suspect(defect), ops);
+    replay(&Suspect(defect), steps);
 }
