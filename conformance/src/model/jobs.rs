@@ -127,6 +127,37 @@ impl Jobs {
         claimed
     }
 
+    /// As [`claim`](Self::claim), beside a call that may be at work: a claim passes over what that one
+    /// holds, so it need not get the very first. What it got must be due, in order and no more than
+    /// the limit.
+    pub(super) fn claim_beside(
+        &mut self,
+        request: &ClaimRequest,
+        got: &[Job],
+        now: Timestamp,
+    ) -> CaseResult<Vec<Job>> {
+        check!(
+            got.len() <= request.limit as usize,
+            "at most {}",
+            request.limit
+        );
+        let in_order = got.is_sorted_by(|a, b| a.claim_order() < b.claim_order());
+        check!(in_order, "jobs in the order of claiming");
+        let names = &request.job_names;
+        let mut taken = Vec::new();
+        for Job { id, .. } in got {
+            let job = self.jobs.get(id).filter(|job| job.is_claimable(now));
+            let job = job.filter(|job| names.is_empty() || names.contains(&job.job_name));
+            let job = job.map(|job| claimed(job, &request.lease, now));
+            check!(job.is_some(), "no claim of job {id}");
+            taken.extend(job);
+        }
+        for job in &taken {
+            self.put(job.clone());
+        }
+        Ok(taken)
+    }
+
     pub(super) fn update(&mut self, update: &Update, now: Timestamp) -> Result<Job> {
         let id = update.target.id();
         let job = self.jobs.get(&id).ok_or(Error::NotFound { id })?;
