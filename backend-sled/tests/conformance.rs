@@ -11,3 +11,4 @@ const HARNESS: OnEngine<Sled> = OnEngine::new(env!("CARGO_PKG_VERSION"));
 
 jobstore_conformance::conformance_tests!(HARNESS, without shared, power_cut);
 jobstore_conformance::conformance_model_tests!(HARNESS);
+jobstore_conformance::conformance_history_tests!(HARNESS);

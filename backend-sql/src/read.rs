@@ -373,8 +373,9 @@ pub(crate) async fn count<D: Dialect>(
                 if by_engine {
                     return Ok(status.zip(D::int(row, 1)?));
                 }
-                let params = D::text(row, 1)?.unwrap_or_default();
-                let matches = matcher.matches_params(&params.into());
+                // Params that are no text were written by another program, and match nothing.
+                let params = D::text(row, 1).ok().flatten();
+                let matches = params.is_some_and(|text| matcher.matches_params(&text.into()));
                 Ok(status.filter(|_| matches).map(|status| (status, 1)))
             };
             match read() {

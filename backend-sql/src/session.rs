@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jobstore_core::{JobFilter, Result};
 use sqlx::pool::{Pool, PoolConnection};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
@@ -159,6 +160,18 @@ impl<D: Dialect> Sessions<D> {
         }
         for (connection, _) in std::mem::take(&mut *self.resting()) {
             drop(connection.detach());
+        }
+    }
+}
+
+impl<D: Dialect> Drop for Sessions<D> {
+    /// A connection that goes back to its pool does so in a task, which needs a runtime. Where the
+    /// last handle is dropped without one, connections are closed instead.
+    fn drop(&mut self) {
+        if Handle::try_current().is_err() {
+            for (connection, _) in std::mem::take(&mut *self.resting()) {
+                drop(connection.detach());
+            }
         }
     }
 }

@@ -90,7 +90,7 @@ impl Surroundings for File {
 impl Tamper for File {
     async fn tamper(&self, id: JobId, with: Tampering) -> Result<()> {
         let set = match with {
-            Tampering::Unreadable => "timeout = -1".to_owned(),
+            Tampering::Unreadable => "timeout = -1, params = CAST(x'7BFF7D' AS TEXT)".to_owned(),
             Tampering::Params(text) => format!("params = '{text}'"),
         };
         let sql = format!("UPDATE jobs SET {set} WHERE id = '{id}'");
@@ -166,6 +166,7 @@ mod file {
 
     jobstore_conformance::conformance_tests!(SqliteFile, without power_cut);
     jobstore_conformance::conformance_model_tests!(SqliteFile);
+    jobstore_conformance::conformance_history_tests!(SqliteFile);
 }
 
 mod memory {
@@ -176,4 +177,5 @@ mod memory {
         without durable, tamper, kill, power_cut
     );
     jobstore_conformance::conformance_model_tests!(SqliteMemory);
+    jobstore_conformance::conformance_history_tests!(SqliteMemory);
 }

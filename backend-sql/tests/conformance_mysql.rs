@@ -100,4 +100,5 @@ mod mysql {
 
     jobstore_conformance::conformance_tests!(HARNESS, without kill, power_cut);
     jobstore_conformance::conformance_model_tests!(HARNESS, 48);
+    jobstore_conformance::conformance_history_tests!(HARNESS);
 }

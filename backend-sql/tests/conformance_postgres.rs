@@ -79,6 +79,7 @@ mod postgres {
     // The checks of the table keep out what no claim could read.
     jobstore_conformance::conformance_tests!(HARNESS, without tamper, kill, power_cut);
     jobstore_conformance::conformance_model_tests!(HARNESS, 48);
+    jobstore_conformance::conformance_history_tests!(HARNESS);
 }
 
 /// The rules that callers at once could break, on servers where claims keep apart by guard alone.

@@ -103,7 +103,8 @@ impl Cx {
         self.open_again().await
     }
 
-    async fn close(&self) {
+    /// Lets go of the handle, of which a case may hold another; [`reopen`](Self::reopen) opens one.
+    pub(crate) async fn close(&self) {
         let held = self
             .store
             .lock()

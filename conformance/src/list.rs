@@ -343,6 +343,7 @@ Nothing {
         "CONCURRENCY-019" Must a_dropped_deletion_happened_whole_or_not "A deletion whose future was dropped happened whole or not at all.";
         "CONCURRENCY-020" Must deleting_beside_finishing_takes_each_job_once "Deletions beside the finishing of jobs disturb no finish and take each job once.";
         "CONCURRENCY-021" Must a_call_that_is_never_polled_does_nothing "A call whose future is never polled does nothing.";
+        "CONCURRENCY-022" Must a_handle_may_be_dropped_on_any_thread "The last handle may be dropped on a thread that has no runtime.";
     }
     fault {
         "FAULT-001" Must a_create_with_ids_may_be_repeated "A create with ids whose call failed, having happened or not, is repeated and makes each job once.";
@@ -405,7 +406,7 @@ Tamper {
         "ROW-001" Must a_listing_names_it_and_shows_the_others "A listing names a row that cannot be read and shows every other job, under each filter.";
         "ROW-002" Must a_walk_meets_each_of_the_others_once "A walk in small pages passes over it and meets each of the others once.";
         "ROW-003" Must getting_it_says_so "Getting it is `Unreadable` by its id; others are got as ever.";
-        "ROW-004" Must counting_goes_on "Counts go on, with it or without.";
+        "ROW-004" Must counting_goes_on "Counts go on, with it or without, also under a filter of params.";
         "ROW-005" Must claims_pass_it_over "Claims pass it over: none comes back empty while another job waits.";
         "ROW-006" Must it_takes_no_place_in_a_claim_of_many "It takes no place among the jobs of a claim.";
         "ROW-007" Must an_update_of_it_touches_no_other_of_its_batch "An update of it is `Unreadable`, and the rest of its batch is done.";

@@ -547,3 +547,16 @@ pub(crate) async fn a_call_that_is_never_polled_does_nothing(cx: &Cx) -> CaseRes
     check_eq!(cx.total().await?, 1);
     cx.unchanged(&job).await
 }
+
+pub(crate) async fn a_handle_may_be_dropped_on_any_thread(cx: &Cx) -> CaseResult {
+    let job = cx.jobs_in(&[JobStatus::Running]).await?.remove(0);
+    let handle = cx.store();
+    cx.close().await;
+    let dropped = std::thread::spawn(move || drop(handle)).join();
+    check!(
+        dropped.is_ok(),
+        "no panic where the last handle, which knew job {}, is dropped on a thread without a runtime",
+        job.id
+    );
+    cx.reopen().await
+}

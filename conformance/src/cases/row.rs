@@ -81,6 +81,8 @@ pub(crate) async fn counting_goes_on(cx: &Cx) -> CaseResult {
         (readable..=readable + 1).contains(&counted),
         "the unreadable one counted or not, not {counted}"
     );
+    let with_params = JobFilter::default().with_params(r#"{"in": "none of them"}"#);
+    check_eq!(cx.count(&with_params).await?.total(), 0, "jobs with params");
     Ok(())
 }
 
