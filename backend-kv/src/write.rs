@@ -282,10 +282,12 @@ fn delete(transaction: &mut Transaction<'_>, request: &DeleteRequest) -> Result<
             let mut from = Key::new(key::ENDED).into_bytes();
             let to = Key::new(key::ENDED).time(*cutoff).into_bytes();
             let mut deleted = Vec::new();
+            // At first no more than may go; after that, jobs which were not meant stand between.
+            let mut round = limit.min(CHUNK);
             while deleted.len() < limit {
-                let mut places = Vec::with_capacity(CHUNK);
+                let mut places = Vec::with_capacity(round);
                 let mut last = None;
-                for entry in range(transaction, &from, &to, Order::Ascending)?.take(CHUNK) {
+                for entry in range(transaction, &from, &to, Order::Ascending)?.take(round) {
                     let (key, value) = entry?;
                     places.extend(key::place_of(&key, &value));
                     last = Some(key);
@@ -294,6 +296,7 @@ fn delete(transaction: &mut Transaction<'_>, request: &DeleteRequest) -> Result<
                     break;
                 };
                 from = key::after(last);
+                round = CHUNK;
                 let left = limit - deleted.len();
                 deleted.extend(delete_at(transaction, &places, request, left)?);
             }

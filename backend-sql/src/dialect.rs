@@ -22,6 +22,10 @@ pub trait Dialect: Driver {
     /// Ends a SELECT of rows by id, so that they stay as they are until the transaction ends.
     const LOCK_ROWS: &'static str;
 
+    /// Ends a SELECT of rows in an order of its own, so that they stay as they are until the transaction
+    /// ends. Waits for those that others hold.
+    const LOCK_FOUND_ROWS: &'static str;
+
     /// Ends a SELECT of rows that anybody may take, so that no other transaction takes them, nor
     /// waits for them.
     const LOCK_FREE_ROWS: &'static str;

@@ -47,6 +47,7 @@ impl Dialect for MySql {
     const WRITERS: usize = 4;
     // In one order, so that two transactions that want the same rows never wait for each other.
     const LOCK_ROWS: &'static str = " ORDER BY id FOR UPDATE";
+    const LOCK_FOUND_ROWS: &'static str = " FOR UPDATE";
     const LOCK_FREE_ROWS: &'static str = " FOR UPDATE SKIP LOCKED";
     const PRIMARY_KEY: &'static str = "PRIMARY";
     const TABLES: &'static str = "SELECT table_name FROM information_schema.tables \

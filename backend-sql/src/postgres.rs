@@ -49,6 +49,7 @@ impl Dialect for Postgres {
     const WRITERS: usize = 4;
     // In one order, so that two transactions that want the same rows never wait for each other.
     const LOCK_ROWS: &'static str = " ORDER BY id FOR UPDATE";
+    const LOCK_FOUND_ROWS: &'static str = " FOR UPDATE";
     const LOCK_FREE_ROWS: &'static str = " FOR UPDATE SKIP LOCKED";
     const PRIMARY_KEY: &'static str = "jobs_pkey";
     const TABLES: &'static str = "SELECT relname::text FROM pg_class \

@@ -29,6 +29,7 @@ impl Dialect for Sqlite {
     const WRITERS: usize = 1;
     // Nobody else writes while a transaction of ours does.
     const LOCK_ROWS: &'static str = "";
+    const LOCK_FOUND_ROWS: &'static str = "";
     const LOCK_FREE_ROWS: &'static str = "";
     // The name that SQLite gives to the index of a primary key.
     const PRIMARY_KEY: &'static str = "sqlite_autoindex_jobs_1";

@@ -252,9 +252,10 @@ pub(crate) async fn delete<D: Dialect>(
         }
     }
     statement.push(match request {
-        // Whether a named job may go is known once nobody else is changing it.
+        // Whether a job may go is known once nobody else is changing it. One that is passed over
+        // because somebody holds it would be missing among the oldest.
         DeleteRequest::Ids(_) => D::LOCK_ROWS,
-        DeleteRequest::Before { .. } => D::LOCK_FREE_ROWS,
+        DeleteRequest::Before { .. } => D::LOCK_FOUND_ROWS,
     });
     let mut ids = Vec::new();
     wire.fetch(statement, |row| ids.extend(row::id::<D>(row))).await?;
