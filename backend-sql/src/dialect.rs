@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use crate::error::{Failure, FailureExt as _};
-use crate::row::COLUMNS;
+use crate::row::{self, COLUMNS, Found};
 
 /// The differences of one engine, each with its reason in the engine's file.
 pub trait Dialect: Driver {
@@ -58,6 +58,17 @@ pub trait Dialect: Driver {
     const ENDED_AT: &'static str = "status > 1 AND last_update_time";
     /// See [`ENDED_AT`](Self::ENDED_AT).
     const ENDED_ORDER: &'static str = "last_update_time, id";
+
+    /// What a row is known by besides its id, where that finds it sooner.
+    const PLACE: &'static str = "id";
+
+    /// How many jobs come over at once, where that is quicker than a row for each.
+    const PACKED: Option<&'static Packed> = None;
+
+    /// Numbers of rows that statements are written for, the most first. A statement that says the
+    /// same about `n` rows exists in these lengths only, so that each connection's cache of prepared
+    /// statements holds all.
+    const LENGTHS: &'static [usize] = &LENGTHS;
 
     /// The table of jobs, to be read through this index. Engines whose planner finds it by itself
     /// name the table alone.
@@ -171,6 +182,32 @@ pub enum ClaimBy {
     Guard,
 }
 
+/// How a query of jobs begins, up to the table, and how it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// `SELECT … FROM`.
+    pub select: &'static str,
+    /// What closes what that opened.
+    pub end: &'static str,
+}
+
+impl Columns {
+    /// A row for each job.
+    pub(crate) const ROWS: Self = Self {
+        select: row::SELECT,
+        end: "",
+    };
+}
+
+/// All jobs of a query in one text, in any order.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed {
+    /// Makes a query give the text, or NULL when it finds no job.
+    pub columns: Columns,
+    /// The jobs of the text. None when one of them must be read as a row.
+    pub unpack: fn(&str) -> Option<Vec<Job>>,
+}
+
 /// A connection, and how statements go over it.
 #[derive(Debug)]
 pub struct Wire<'a, D: Driver> {
@@ -202,6 +239,31 @@ impl<D: Dialect> Wire<'_, D> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let done = D::fetch(self.connection, statement, self.prepares, each).await;
         done.map_err(Failure::of::<D>)
+    }
+
+    /// Shows each job that a query finds to `each`, in any order: at most `limit` of them. `write`
+    /// writes the query, between the beginning and the end that it is given.
+    pub(crate) async fn fetch_jobs(
+        &mut self,
+        limit: usize,
+        write: impl Fn(Columns) -> Statement<D> + Send,
+        mut each: impl FnMut(Found) + Send,
+    ) -> Result<(), Failure> {
+        if let Some(Packed { columns, unpack }) = D::PACKED.filter(|_| limit <= MAX_PACKED) {
+            let mut jobs = None;
+            let statement = write(*columns);
+            self.fetch(statement, |row| {
+                let text = D::text(row, 0).ok();
+                jobs = text.and_then(|text| unpack(&text.unwrap_or_default()));
+            })
+            .await?;
+            if let Some(jobs) = jobs {
+                jobs.into_iter().map(Found::from).for_each(each);
+                return Ok(());
+            }
+        }
+        let statement = write(Columns::ROWS);
+        self.fetch(statement, |row| each(row::find::<D>(row))).await
     }
 
     /// Runs several statements without arguments, as they are.
@@ -417,8 +479,10 @@ where
     }
 }
 
-/// Numbers of rows that statements are written for. A statement that says the same about `n` rows
-/// exists in these lengths only, so that each connection's cache of prepared statements holds all.
+/// The most jobs in one text, so that it stays far from the longest there can be.
+const MAX_PACKED: usize = 1000;
+
+/// See [`Dialect::LENGTHS`].
 pub(crate) const LENGTHS: [usize; 6] = [1000, 256, 64, 16, 4, 1];
 
 /// Splits rows into as few pieces, of at most so many rows, as statements of these lengths allow.
@@ -464,16 +528,19 @@ pub(crate) fn fits(bytes: usize, packet: usize, field: impl FnOnce() -> String) 
     Err(Error::invalid(field(), reason))
 }
 
+/// The least of the lengths that so many rows fit.
+pub(crate) fn filled<D: Dialect>(rows: usize) -> usize {
+    let mut lengths = D::LENGTHS.iter().rev();
+    let length = lengths.find(|length| **length >= rows);
+    *length.unwrap_or(&rows)
+}
+
 /// Writes `(?, ?, …)`. The last value is repeated up to one of the lengths, which changes no set.
-pub(crate) fn push_set<D: Driver>(
+pub(crate) fn push_set<D: Dialect>(
     statement: &mut QueryBuilder<D>,
     values: Vec<Value>,
 ) {
-    let wanted = LENGTHS
-        .into_iter()
-        .rev()
-        .find(|length| *length >= values.len());
-    let wanted = wanted.unwrap_or(values.len());
+    let wanted = filled::<D>(values.len());
     let mut last = Value::Text(None);
     let mut written = 0;
     statement.push("(");
@@ -497,8 +564,11 @@ pub(crate) fn push_set<D: Driver>(
 }
 
 /// Writes `(?, ?), (?, ?), …`.
-pub(crate) fn push_rows<D: Driver>(statement: &mut QueryBuilder<D>, rows: &[Vec<Value>]) {
-    for (index, row) in rows.iter().enumerate() {
+pub(crate) fn push_rows<'a, D: Driver>(
+    statement: &mut QueryBuilder<D>,
+    rows: impl IntoIterator<Item = &'a Vec<Value>>,
+) {
+    for (index, row) in rows.into_iter().enumerate() {
         statement.push(if index == 0 { "(" } else { "), (" });
         for (index, value) in row.iter().enumerate() {
             if index > 0 {

@@ -13,9 +13,9 @@ use jobstore_core::{
 };
 use sqlx::QueryBuilder;
 
-use crate::dialect::{Dialect, Value, Wire};
+use crate::dialect::{Columns, Dialect, Value, Wire};
 use crate::error::Failure;
-use crate::row::{self, COLUMNS};
+use crate::row::{self, Found, Place};
 
 /// The most branches in one statement: engines bound the length of a compound SELECT.
 pub(crate) const MAX_BRANCHES: usize = 64;
@@ -39,14 +39,18 @@ pub(crate) async fn by_id<D: Dialect>(
 ) -> Result<HashMap<JobId, Result<Job>>, Failure> {
     let mut jobs = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(1000) {
-        let mut statement = QueryBuilder::<D>::new("SELECT ");
-        let table = D::jobs_by(D::PRIMARY_KEY);
-        statement.push(format_args!("{COLUMNS} FROM {table} WHERE id"));
-        D::push_one_of(&mut statement, row::id_values(ids));
-        statement.push(lock);
-        let each =
-            |row: &D::Row| jobs.extend(row::id::<D>(row).map(|id| (id, row::read::<D>(row))));
-        wire.fetch(statement, each).await?;
+        let write = |columns: Columns| {
+            let mut statement = QueryBuilder::<D>::new(columns.select);
+            statement.push(D::jobs_by(D::PRIMARY_KEY)).push(" WHERE id");
+            D::push_one_of(&mut statement, row::id_values(ids));
+            statement.push(columns.end).push(lock);
+            statement
+        };
+        let each = |Found { place, job }: Found| {
+            let id = job.as_ref().map_or_else(|_| place.id.parse().ok(), |job| Some(job.id));
+            jobs.extend(id.map(|id| (id, job)));
+        };
+        wire.fetch_jobs(ids.len(), write, each).await?;
     }
     Ok(jobs)
 }
@@ -59,10 +63,7 @@ pub(crate) async fn list<D: Dialect>(
     let matcher = filter.compile()?;
     let start = page.start(&matcher)?;
     let size = page.size as usize;
-    let mut start = start.map(|(time, id)| Place {
-        time: time.as_millis(),
-        id: id.to_string(),
-    });
+    let mut start = start.map(Place::from);
     let mut list = PagedList {
         items: Vec::with_capacity(size),
         token: None,
@@ -139,14 +140,6 @@ async fn narrow<D: Dialect>(
     }))
 }
 
-/// Where a row stands in the order of listing. The id is a text, since another program's may be
-/// anything.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) time: i64,
-    pub(crate) id: String,
-}
-
 struct Scanned {
     place: Place,
     /// None when the params do not match.
@@ -165,25 +158,20 @@ async fn scan<D: Dialect>(
     let branches = branches(filter);
     let mut rows: Vec<Scanned> = Vec::new();
     for branches in branches.chunks(MAX_BRANCHES) {
-        let statement = page_statement::<D>(filter, branches, start.as_ref(), order, limit);
-        wire.fetch(statement, |row| {
-            let time = D::int(row, 1).ok().flatten().unwrap_or_default();
-            let id = D::text(row, 0).ok().flatten().unwrap_or_default();
-            let job =
-                row::read::<D>(row).map(|job| matcher.matches_params(&job.params).then_some(job));
-            rows.push(Scanned {
-                place: Place { time, id },
-                job,
-            });
-        }).await?;
+        let write = |columns| {
+            page_statement::<D>(columns, filter, branches, start.as_ref(), order, limit)
+        };
+        let each = |Found { place, job }| {
+            let job = job.map(|job| matcher.matches_params(&job.params).then_some(job));
+            rows.push(Scanned { place, job });
+        };
+        wire.fetch_jobs(limit, write, each).await?;
     }
-    if branches.len() > 1 {
-        rows.sort_by(|a, b| match order {
-            Order::Ascending => a.place.cmp(&b.place),
-            Order::Descending => b.place.cmp(&a.place),
-        });
-        rows.truncate(limit);
-    }
+    rows.sort_by(|a, b| match order {
+        Order::Ascending => a.place.cmp(&b.place),
+        Order::Descending => b.place.cmp(&a.place),
+    });
+    rows.truncate(limit);
     Ok(rows)
 }
 
@@ -230,6 +218,7 @@ pub(crate) fn branches(filter: &JobFilter) -> Vec<Branch<'_>> {
 }
 
 pub(crate) fn page_statement<D: Dialect>(
+    columns: Columns,
     filter: &JobFilter,
     branches: &[Branch<'_>],
     start: Option<&Place>,
@@ -240,8 +229,7 @@ pub(crate) fn page_statement<D: Dialect>(
         Order::Ascending => ("", ">"),
         Order::Descending => (" DESC", "<"),
     };
-    let mut statement = QueryBuilder::<D>::new("SELECT ");
-    statement.push(COLUMNS).push(" FROM ");
+    let mut statement = QueryBuilder::<D>::new(columns.select);
     let push_branch = |statement: &mut QueryBuilder<D>, branch: &Branch<'_>| {
         push_branch_conditions(statement, filter, branch, start.map(|_| order));
         if let Some(start) = start {
@@ -254,6 +242,7 @@ pub(crate) fn page_statement<D: Dialect>(
     };
     if let [branch] = branches {
         push_branch(&mut statement, branch);
+        statement.push(columns.end);
         return statement;
     }
     statement.push("(");
@@ -263,7 +252,10 @@ pub(crate) fn page_statement<D: Dialect>(
         } else {
             " UNION ALL SELECT * FROM ("
         });
-        statement.push("SELECT id AS place_id, creation_time AS place_time FROM ");
+        statement.push(format_args!(
+            "SELECT {} AS place, id AS place_id, creation_time AS place_time FROM ",
+            D::PLACE
+        ));
         push_branch(&mut statement, branch);
         statement.push(format_args!(") AS branch_{index}"));
     }
@@ -271,7 +263,8 @@ pub(crate) fn page_statement<D: Dialect>(
         // The rows found are put in order here: an engine that sorted them would carry their params
         // through its buffer.
         " ORDER BY place_time{direction}, place_id{direction} LIMIT {limit}) AS page \
-         JOIN jobs ON jobs.id = page.place_id"
+         JOIN jobs ON jobs.{} = page.place{}",
+        D::PLACE, columns.end
     ));
     statement
 }
@@ -431,24 +424,28 @@ mod tests {
             time: 5,
             id: String::new(),
         };
-        for filter in filters() {
+        let packed = Sqlite::PACKED.expect("packs").columns;
+        for (filter, columns) in filters()
+            .into_iter()
+            .flat_map(|filter| [(filter.clone(), Columns::ROWS), (filter, packed)])
+        {
             for (order, start) in [
                 (Order::Ascending, None),
                 (Order::Ascending, Some(&place)),
                 (Order::Descending, Some(&place)),
             ] {
                 for branch in branches(&filter) {
-                    let statement = page_statement::<Sqlite>(&filter, &[branch], start, order, 9);
+                    let statement = page_statement::<Sqlite>(columns, &filter, &[branch], start, order, 9);
                     let plan = plan(&statement).await;
                     assert!(
-                        !plan.contains("SCAN") && !plan.contains("B-TREE"),
+                        !plan.contains("SCAN jobs") && !plan.contains("B-TREE"),
                         "{filter:?}\n{plan}"
                     );
                     let seeks = start.is_none() || plan.contains("(creation_time,id)");
                     assert!(seeks, "{filter:?} reads the walk so far\n{plan}");
                 }
                 let branches = branches(&filter);
-                let statement = page_statement::<Sqlite>(&filter, &branches, start, order, 9);
+                let statement = page_statement::<Sqlite>(columns, &filter, &branches, start, order, 9);
                 let plan = plan(&statement).await;
                 assert!(!plan.contains("SCAN jobs"), "{filter:?}\n{plan}");
             }

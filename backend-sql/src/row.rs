@@ -7,10 +7,20 @@ use jobstore_core::{Error, Job, JobId, JobParams, JobStatus, Result, Timestamp};
 use crate::dialect::{Driver, Value};
 
 /// The columns of a job, in the order in which [`read`] and [`values`] have them.
-pub(crate) const COLUMNS: &str = "jobs.id, jobs.creation_time, jobs.job_name, jobs.params, \
-    jobs.timeout, jobs.status, jobs.result, jobs.retry_count, jobs.last_update_time, \
-    jobs.priority, jobs.next_attempt_at, jobs.max_retries, jobs.unique_key, jobs.lease_owner, \
-    jobs.lease_expires_at, jobs.fence, jobs.last_error";
+macro_rules! columns {
+    () => {
+        "jobs.id, jobs.creation_time, jobs.job_name, jobs.params, jobs.timeout, jobs.status, \
+         jobs.result, jobs.retry_count, jobs.last_update_time, jobs.priority, \
+         jobs.next_attempt_at, jobs.max_retries, jobs.unique_key, jobs.lease_owner, \
+         jobs.lease_expires_at, jobs.fence, jobs.last_error"
+    };
+}
+
+/// See the macro of this name.
+pub(crate) const COLUMNS: &str = columns!();
+
+/// Begins a query of jobs.
+pub(crate) const SELECT: &str = concat!("SELECT ", columns!(), " FROM ");
 
 /// Where among [`values`] the params are.
 #[cfg(feature = "postgres")]
@@ -97,6 +107,50 @@ fn due(job: &Job, now: Timestamp) -> Value {
 pub(crate) fn fence(job: &Job) -> Value {
     // A fence counts starts: it would take millennia to pass what a signed integer holds.
     i64::try_from(job.fence).unwrap_or(i64::MAX).into()
+}
+
+/// Where a row stands in the order of listing. The id is a text, since another program's may be
+/// anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) time: i64,
+    pub(crate) id: String,
+}
+
+impl From<(Timestamp, JobId)> for Place {
+    fn from((time, id): (Timestamp, JobId)) -> Self {
+        Self {
+            time: time.as_millis(),
+            id: id.to_string(),
+        }
+    }
+}
+
+/// What a query of jobs found: a job, or the reason why it is none.
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    pub(crate) job: Result<Job>,
+}
+
+impl From<Job> for Found {
+    fn from(job: Job) -> Self {
+        Self {
+            place: job.list_order().into(),
+            job: Ok(job),
+        }
+    }
+}
+
+/// Finds what stands in a row of [`COLUMNS`].
+pub(crate) fn find<D: Driver>(row: &D::Row) -> Found {
+    let place = Place {
+        time: D::int(row, 1).ok().flatten().unwrap_or_default(),
+        id: D::text(row, 0).ok().flatten().unwrap_or_default(),
+    };
+    Found {
+        place,
+        job: read::<D>(row),
+    }
 }
 
 /// Reads a row of [`COLUMNS`].

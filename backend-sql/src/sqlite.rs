@@ -4,6 +4,8 @@
 //!
 //! The file is in WAL mode with `synchronous=FULL`: a returned call survives a power cut.
 
+mod packed;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::claim::reading;
-use crate::dialect::{ClaimBy, Dialect, Statement, Value, Wire, push_rows};
+use crate::dialect::{ClaimBy, Dialect, Packed, Statement, Value, Wire, filled, push_rows};
 use crate::error::{Failure, FailureExt as _, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::session::{Habits, Sessions};
@@ -33,6 +35,9 @@ impl Dialect for Sqlite {
     const LOCK_FREE_ROWS: &'static str = "";
     // The name that SQLite gives to the index of a primary key.
     const PRIMARY_KEY: &'static str = "sqlite_autoindex_jobs_1";
+    // The number of the row, by which the table itself is ordered.
+    const PLACE: &'static str = "rowid";
+    const PACKED: Option<&'static Packed> = Some(&packed::PACKED);
     const TABLES: &'static str = "SELECT name FROM sqlite_schema \
         WHERE type = 'table' AND name IN ('jobs', 'jobstore_migrations')";
 
@@ -41,6 +46,35 @@ impl Dialect for Sqlite {
     // Nobody else writes while a transaction of ours does.
     const LOCK_SCHEMA: Option<&'static str> = None;
 
+    // Each statement is a way to SQLite's thread and back, which costs more than filling it up.
+    const LENGTHS: &'static [usize] = &[
+        1000, 768, 512, 384, 256, 192, 128, 100, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1,
+    ];
+
+    fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
+        rows.chunks(Self::LENGTHS[0])
+    }
+
+    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>]) {
+        let is_filled = filled::<Self>(rows.len()) > rows.len();
+        statement.push(format_args!("INSERT INTO jobs ({columns}) "));
+        statement.push(if is_filled { "SELECT * FROM (" } else { "" });
+        Self::push_wanted(statement, rows);
+        statement.push(if is_filled {
+            ") WHERE column1 IS NOT NULL"
+        } else {
+            ""
+        });
+    }
+
+    // The rows are filled up with such as have no values, which nothing is equal to.
+    fn push_wanted(statement: &mut Statement<Self>, rows: &[Vec<Value>]) {
+        let none = vec![Value::Int(None); rows.first().map_or(0, Vec::len)];
+        let filler = std::iter::repeat_n(&none, filled::<Self>(rows.len()) - rows.len());
+        statement.push("VALUES ");
+        push_rows(statement, rows.iter().chain(filler));
+    }
+
     fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {
         statement.push("UPDATE jobs SET ");
         for (index, column) in columns.iter().enumerate().skip(1) {
@@ -48,8 +82,8 @@ impl Dialect for Sqlite {
             // The columns of VALUES are named so by SQLite itself, and counted from one.
             statement.push(format_args!("{comma}{column} = new.column{}", index + 1));
         }
-        statement.push(" FROM (VALUES ");
-        push_rows(statement, rows);
+        statement.push(" FROM (");
+        Self::push_wanted(statement, rows);
         statement.push(format_args!(
             ") AS new WHERE jobs.{} = new.column1",
             columns[0]

@@ -30,8 +30,7 @@ pub(crate) async fn create<D: Dialect>(
     let mut known: HashSet<JobId> = existing::<D>(wire, &given).await?;
     let keys = jobs().filter_map(|job| Some((job.job_name.clone(), job.unique_key.clone()?)));
     let mut holders = holders::<D>(wire, keys.collect()).await?;
-    let mut inserts: Vec<Job> = Vec::new();
-    let mut verdicts = Vec::with_capacity(calls.len());
+    let mut verdicts: Vec<Result<Vec<Creation>>> = Vec::with_capacity(calls.len());
     for call in calls {
         let mut creations: Vec<Creation> = Vec::with_capacity(call.len());
         let mut refused = None;
@@ -55,12 +54,8 @@ pub(crate) async fn create<D: Dialect>(
                 creations.push(Creation::Created(job));
             }
         }
-        let created = creations
-            .iter()
-            .filter(|creation| creation.is_new())
-            .map(Creation::job);
         if let Some(error) = refused {
-            for job in created {
+            for job in created(&creations) {
                 known.remove(&job.id);
                 if let Some(key) = owned(job.held_unique_key()) {
                     holders.remove(&key);
@@ -68,17 +63,23 @@ pub(crate) async fn create<D: Dialect>(
             }
             verdicts.push(Err(error));
         } else {
-            inserts.extend(created.cloned());
             verdicts.push(Ok(creations));
         }
     }
-    let rows: Vec<Vec<Value>> = inserts.iter().map(|job| row::values(job, now)).collect();
+    let inserts = verdicts.iter().flatten().flat_map(|creations| created(creations));
+    let rows: Vec<Vec<Value>> = inserts.map(|job| row::values(job, now)).collect();
     for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
         let mut statement = QueryBuilder::<D>::new("");
         D::push_insert(&mut statement, INSERT_COLUMNS, rows);
         wire.execute(statement).await?;
     }
     Ok(verdicts)
+}
+
+/// The jobs that are new.
+fn created(creations: &[Creation]) -> impl Iterator<Item = &Job> {
+    let new = creations.iter().filter(|creation| creation.is_new());
+    new.map(Creation::job)
 }
 
 async fn existing<D: Dialect>(

@@ -3,10 +3,9 @@
 use jobstore_core::{Job, Lease, Result, Timestamp, claimed};
 use sqlx::QueryBuilder;
 
-use crate::dialect::{Dialect, Value, Wire};
+use crate::dialect::{Columns, Dialect, Value, Wire};
 use crate::error::Failure;
 use crate::read::MAX_BRANCHES;
-use crate::row::{self, COLUMNS};
 use crate::write::write_changes;
 
 /// Claims the first due jobs, one for each lease.
@@ -43,8 +42,9 @@ async fn claimable<D: Dialect>(
         let limit = wanted + unreadable;
         let mut jobs = Vec::new();
         let mut skipped = 0;
-        for statement in claim_statements::<D>(names, now, limit) {
-            wire.fetch(statement, |row| match row::read::<D>(row) {
+        for names in branches(names).chunks(MAX_BRANCHES) {
+            let write = |columns| claim_statement::<D>(columns, names, now, limit);
+            wire.fetch_jobs(limit, write, |found| match found.job {
                 Ok(job) => jobs.push(job),
                 Err(error) => {
                     tracing::warn!(%error, "a pending row cannot be claimed");
@@ -53,7 +53,6 @@ async fn claimable<D: Dialect>(
             })
             .await?;
         }
-        // Each statement is in order; several of them have to be merged.
         jobs.sort_by_key(Job::claim_order);
         if skipped <= unreadable || jobs.len() >= wanted {
             jobs.truncate(wanted);
@@ -63,18 +62,24 @@ async fn claimable<D: Dialect>(
     }
 }
 
-/// The ids of the first jobs in claim order; `names` as branches, merged like a listing.
-fn claim_statements<D: Dialect>(
-    names: &[String],
-    now: Timestamp,
-    limit: usize,
-) -> Vec<QueryBuilder<D>> {
+/// The names, each once, to look for in an index; none stands for any name.
+fn branches(names: &[String]) -> Vec<Option<&str>> {
     let mut names: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() {
         names.push(None);
     }
+    names
+}
+
+/// Asks for the first jobs in claim order; `names` as branches, merged like a listing.
+fn claim_statement<D: Dialect>(
+    columns: Columns,
+    names: &[Option<&str>],
+    now: Timestamp,
+    limit: usize,
+) -> QueryBuilder<D> {
     let order = "priority DESC, next_attempt_at, id";
     let push_branch = |statement: &mut QueryBuilder<D>, name: Option<&str>| {
         let index = if name.is_some() {
@@ -92,28 +97,28 @@ fn claim_statements<D: Dialect>(
         }
         statement.push(format_args!(" ORDER BY {order} LIMIT {limit}"));
     };
-    let statement = |names: &[Option<&str>]| {
-        let mut statement = QueryBuilder::<D>::new("SELECT ");
-        statement.push(COLUMNS).push(" FROM ");
-        if let [name] = names {
-            push_branch(&mut statement, *name);
-        } else {
-            statement.push("(");
-            for (index, name) in names.iter().enumerate() {
-                statement.push(if index == 0 { "" } else { " UNION ALL " });
-                statement.push("SELECT * FROM (SELECT id AS place_id FROM ");
-                push_branch(&mut statement, *name);
-                statement.push(format_args!(") AS branch_{index}"));
-            }
-            statement.push(") AS page JOIN jobs ON jobs.id = page.place_id ORDER BY ");
+    let mut statement = QueryBuilder::<D>::new(columns.select);
+    if let [name] = names {
+        push_branch(&mut statement, *name);
+    } else {
+        statement.push("(");
+        for (index, name) in names.iter().enumerate() {
+            statement.push(if index == 0 { "" } else { " UNION ALL " });
             statement.push(format_args!(
-                "jobs.priority DESC, jobs.next_attempt_at, jobs.id LIMIT {limit}"
+                "SELECT * FROM (SELECT {} AS place FROM ",
+                D::PLACE
             ));
+            push_branch(&mut statement, *name);
+            statement.push(format_args!(") AS branch_{index}"));
         }
-        statement.push(D::LOCK_FREE_ROWS);
-        statement
-    };
-    names.chunks(MAX_BRANCHES).map(statement).collect()
+        statement.push(format_args!(
+            ") AS page JOIN jobs ON jobs.{} = page.place ORDER BY \
+             jobs.priority DESC, jobs.next_attempt_at, jobs.id LIMIT {limit}",
+            D::PLACE
+        ));
+    }
+    statement.push(columns.end).push(D::LOCK_FREE_ROWS);
+    statement
 }
 
 #[cfg(all(test, feature = "sqlite"))]
@@ -129,10 +134,12 @@ mod tests {
             vec!["a".to_owned()],
             vec!["a".to_owned(), "b".to_owned()],
         ] {
-            for statement in claim_statements::<Sqlite>(&names, Timestamp::from_millis(5), 9) {
+            for columns in [Columns::ROWS, Sqlite::PACKED.expect("packs").columns] {
+                let now = Timestamp::from_millis(5);
+                let statement = claim_statement::<Sqlite>(columns, &branches(&names), now, 9);
                 let plan = plan(&statement).await;
                 let reads = plan.lines().filter(|step| step.contains(" jobs "));
-                let by_id = "USING INDEX sqlite_autoindex_jobs_1 (id=?)";
+                let by_id = "USING INTEGER PRIMARY KEY (rowid=?)";
                 for step in reads {
                     let by_index = step.contains("INDEX jobs_due") || step.contains(by_id);
                     assert!(by_index, "{names:?}\n{plan}");

@@ -7,9 +7,9 @@ use sqlx::{
 };
 
 use super::write::{again_statement, candidates_statement, claim_statement, push_update};
-use crate::dialect::{Dialect as _, Driver as _, Statement, TextForm as _, push_rows};
-use crate::read::{Place, branches, page_statement};
-use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS};
+use crate::dialect::{Columns, Dialect as _, Driver as _, Statement, TextForm as _, push_rows};
+use crate::read::{branches, page_statement};
+use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS, Place};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -167,7 +167,8 @@ async fn every_listing_reads_an_index_in_order_from_its_start() {
             (Order::Descending, Some(&place)),
         ] {
             for branch in branches(&filter) {
-                let statement = page_statement::<MySql>(&filter, &[branch], start, order, 9);
+                let statement =
+                    page_statement::<MySql>(Columns::ROWS, &filter, &[branch], start, order, 9);
                 let plan = plan(&mut connection, statement).await;
                 let indexes = ["jobs_by_status", "jobs_by_name"];
                 assert_reads(&plan, &indexes, &format!("{filter:?}"));
