@@ -11,6 +11,7 @@ use jobstore_core::{
     Order, PageRequest, Update, validate,
 };
 use proptest::prelude::RngExt as _;
+use tokio::sync::oneshot;
 
 use crate::Cx;
 use crate::cx::{finish, start};
@@ -377,12 +378,18 @@ pub(crate) async fn a_long_walk_misses_nothing_while_others_work(cx: &Cx) -> Cas
     }
     let stop = Arc::new(AtomicBool::new(false));
     let order = scattered(&ids(&all));
-    let churning = tokio::spawn(churn(cx.store(), order, Arc::clone(&stop)));
+    let (changes, mut first_changes) = oneshot::channel();
+    let churning = tokio::spawn(churn(cx.store(), order, changes, Arc::clone(&stop)));
     let filter = any();
     let mut pages = cx.pages(&filter, 7, Order::Ascending);
     let mut seen = Vec::new();
     let mut changed = 0;
     while let Some(page) = pages.next().await? {
+        if seen.is_empty() {
+            // However fast the walk, something changes in the middle of it. Whether the other task
+            // came so far is seen when it is joined.
+            let _ = (&mut first_changes).await;
+        }
         changed += page.iter().filter(|job| job.fence > 0).count();
         seen.extend(ids(&page));
     }
@@ -406,13 +413,15 @@ fn scattered(ids: &[JobId]) -> Vec<JobId> {
     (0..ids.len()).map(|n| ids[n * 1_237 % ids.len()]).collect()
 }
 
-/// Starts and finishes jobs, and deletes every third, until told to stop.
+/// Starts and finishes jobs, and deletes every third, until told to stop; says when it did so first.
 async fn churn(
     store: Arc<dyn JobStore>,
     ids: Vec<JobId>,
+    changes: oneshot::Sender<()>,
     stop: Arc<AtomicBool>,
 ) -> CaseResult<HashSet<JobId>> {
     let mut deleted = HashSet::new();
+    let mut changes = Some(changes);
     for group in ids.chunks(9) {
         let each = |action: Action| -> Vec<Update> {
             let updates = group.iter().map(|id| Update::new(*id, action.clone()));
@@ -422,6 +431,9 @@ async fn churn(
         store.update_jobs(each(finish("done"))).await?;
         let request = DeleteRequest::Ids(group.iter().copied().step_by(3).collect());
         deleted.extend(store.delete_jobs(&request).await?);
+        if let Some(changes) = changes.take() {
+            let _ = changes.send(());
+        }
         if stop.load(Ordering::SeqCst) {
             break;
         }
