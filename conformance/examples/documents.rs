@@ -22,8 +22,8 @@ makes the certificates anew and fails when they differ from those here: by a rul
 any test, that failed, or whose verdict changed, or by a whole backend. What differs between machines and days is not compared:
 the engine's version, the date, and the seed of random choices.
 
-Hooks that are absent here: `power_cut` needs a disk of its own, on which `cargo xtask power-cut` checks the
-same rules for SQLite, sled and redb; `kill` of a server would end it for all tests, so servers are killed in
+Hooks that are absent here: `power_cut` needs a disk of its own and a process that dies with it, so `cargo xtask
+power-cut` cuts the power under SQLite, sled and redb and looks by itself what is left; `kill` of a server would end it for all tests, so servers are killed in
 tests of their own (`backend-sql/tests/*_faults.rs`); PostgreSQL's table keeps out by its checks what could be
 claimed and not read, so there is nothing to `tamper` with; a store in memory has nobody who could `tamper` with it or
 outlive its process.

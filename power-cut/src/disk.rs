@@ -25,8 +25,6 @@ const SHUTDOWN: &str = r#"
 pub(crate) struct Disk {
     folder: TempDir,
     mounted: bool,
-    /// Whether the power is off, and the file system of no use until it is mounted again.
-    off: bool,
 }
 
 impl Disk {
@@ -52,7 +50,6 @@ impl Disk {
         let mut disk = Self {
             folder: folder.context("no folder for a disk")?,
             mounted: false,
-            off: false,
         };
         let image = File::create(disk.image()).context("no file for a disk")?;
         image.set_len(BYTES).context("no file for a disk")?;
@@ -81,33 +78,20 @@ impl Disk {
         ];
         run("mount", &args)?;
         self.mounted = true;
-        self.off = false;
         Ok(())
     }
 
     /// Loses everything that no fsync brought to disk, and unmounts.
     pub(crate) fn cut(&mut self) -> Result<()> {
-        self.shut_down()?;
+        run(
+            "perl",
+            &[
+                OsStr::new("-e"),
+                OsStr::new(SHUTDOWN),
+                self.path().as_os_str(),
+            ],
+        )?;
         self.unmount()
-    }
-
-    /// Loses everything that no fsync brought to disk; every access fails until
-    /// [`mount_again`](Self::mount_again).
-    pub(crate) fn shut_down(&mut self) -> Result<()> {
-        let path = self.path();
-        let args = [OsStr::new("-e"), OsStr::new(SHUTDOWN), path.as_os_str()];
-        run("perl", &args)?;
-        self.off = true;
-        Ok(())
-    }
-
-    /// Mounts the disk again if it was shut down, once nobody has a file of it open.
-    pub(crate) fn mount_again(&mut self) -> Result<()> {
-        if !self.off {
-            return Ok(());
-        }
-        self.unmount()?;
-        self.mount()
     }
 
     fn unmount(&mut self) -> Result<()> {

@@ -14,7 +14,6 @@ mod disk;
 mod ledger;
 mod load;
 mod report;
-mod rules;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -33,12 +32,6 @@ use crate::report::Report;
 enum Cli {
     /// Cuts the power again and again
     Run(RunArgs),
-    /// Checks the rules of the suite about power cuts
-    Rules {
-        /// The scheme of the store: sled, redb or sqlite
-        #[arg(long)]
-        store: String,
-    },
     /// Says whether the power can be cut here, and why not
     Probe,
     /// Works on a store until killed, and prints what it is promised
@@ -79,9 +72,6 @@ struct RunArgs {
 fn main() -> ExitCode {
     let done = match Cli::parse() {
         Cli::Run(args) => run(&args),
-        Cli::Rules { store } => {
-            Disk::probe().and_then(|()| runtime()?.block_on(rules::check(&store)))
-        }
         Cli::Probe => Disk::probe(),
         Cli::Load { url, relaxed } => {
             runtime().and_then(|runtime| runtime.block_on(load::load(&url, relaxed)))

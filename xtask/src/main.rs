@@ -134,9 +134,10 @@ fn test(args: &[OsString]) -> Result<()> {
     drop(servers);
     if args.is_empty() {
         documents::compare_certificates(&records)?;
-        // Each criterion benchmark once, on a few rows.
+        // Each criterion benchmark once, on a few rows. Of the whole workspace, as the tests before: a
+        // package alone has its dependencies built again, with other features.
         let data = tempfile::tempdir()?;
-        let mut benches = cargo("test --quiet --package jobstore-benches --bench jobs");
+        let mut benches = cargo("test --quiet --workspace --all-features --bench jobs");
         benches.env("JOBSTORE_BENCH_ROWS", "30");
         run(benches.env("JOBSTORE_BENCH_DATA", data.path()))?;
         galera(600)?;
@@ -154,7 +155,7 @@ fn test(args: &[OsString]) -> Result<()> {
 
 fn galera(jobs: u32) -> Result<()> {
     servers::install_galera()?;
-    let mut test = cargo("test --package jobstore-sql --all-features --test galera");
+    let mut test = cargo("test --workspace --all-features --test galera");
     test.args(["--", "--ignored", "--nocapture"]);
     run(test.env("JOBSTORE_FAULT_JOBS", jobs.to_string()))
 }

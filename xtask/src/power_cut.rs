@@ -19,7 +19,6 @@ pub(crate) fn run_all(store: Option<&str>, cycles: u32) -> Result<()> {
         .into_iter()
         .filter(|name| store.is_none_or(|store| store == *name))
     {
-        run(program().args(["rules", "--store", name]))?;
         let cycles = cycles.to_string();
         run(program().args(["run", "--store", name, "--cycles", &cycles]))?;
     }
