@@ -110,6 +110,14 @@ pub(super) enum Overdue {
     Done,
 }
 
+/// Whose jobs are picked.
+enum Named<'a> {
+    Any,
+    One(&'a str),
+    /// Of the name in `wanted`.
+    Each,
+}
+
 /// What a claim took.
 #[derive(Default)]
 struct Taken {
@@ -193,44 +201,41 @@ pub(super) fn take_statement(
         ClaimBy::SkipLocked => " FOR UPDATE SKIP LOCKED",
         ClaimBy::Guard => "",
     };
-    let push_pick = |statement: &mut Statement<Postgres>, name: Option<&str>| {
+    let limit = i64::try_from(leases.len()).unwrap_or(i64::MAX);
+    let push_pick = |statement: &mut Statement<Postgres>, name: Named<'_>| {
         statement.push("SELECT ");
         statement.push(COLUMNS);
         // Word for word the predicate of the claim indexes.
         statement.push(" FROM jobs WHERE status = 0 AND due = 1 AND next_attempt_at <= ");
         statement.push_bind(now.as_millis());
         match name {
-            Some(name) => statement
+            Named::One(name) => statement
                 .push(" AND job_name = ")
                 .push_bind(name.to_owned()),
+            Named::Each => statement.push(" AND job_name = wanted.name"),
             // Always so; the index of any name is for those alone who say it.
-            None => statement.push(" AND priority >= -32768"),
+            Named::Any => statement.push(" AND priority >= -32768"),
         };
         if overdue == Overdue::First {
             statement.push(" AND NOT EXISTS (SELECT FROM overdue)");
         }
         statement.push(" ORDER BY priority DESC, next_attempt_at, id LIMIT ");
-        statement.push_bind(i64::try_from(leases.len()).unwrap_or(i64::MAX));
+        statement.push_bind(limit);
         statement.push(lock);
     };
     match names.as_slice() {
-        [] => push_pick(&mut statement, None),
-        [name] => push_pick(&mut statement, Some(name)),
+        [] => push_pick(&mut statement, Named::Any),
+        [name] => push_pick(&mut statement, Named::One(name)),
         names => {
-            // The first of each name, of which the first of all are taken; the others go free
-            // when the transaction ends.
-            statement.push("SELECT * FROM (");
-            for (index, name) in names.iter().enumerate() {
-                statement.push(if index == 0 {
-                    "SELECT * FROM ("
-                } else {
-                    " UNION ALL SELECT * FROM ("
-                });
-                push_pick(&mut statement, Some(name));
-                statement.push(format_args!(") AS name_{index}"));
-            }
-            statement.push(") AS picks ORDER BY priority DESC, next_attempt_at, id LIMIT ");
-            statement.push_bind(i64::try_from(leases.len()).unwrap_or(i64::MAX));
+            // The first of each name, of which the first of all are taken; the others go free when the
+            // transaction ends. One branch for all names, so that a thousand are planned like two.
+            statement.push("SELECT first.* FROM unnest(");
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            statement.push_bind(names);
+            statement.push(") AS wanted (name) CROSS JOIN LATERAL (");
+            push_pick(&mut statement, Named::Each);
+            statement.push(") AS first ORDER BY priority DESC, next_attempt_at, id LIMIT ");
+            statement.push_bind(limit);
         }
     }
     // The second limit changes nothing but the plan: to the planner, a limit that is a parameter is a
