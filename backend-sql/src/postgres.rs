@@ -21,6 +21,7 @@
 //! What writes runs on a task of the store's, so a dropped call has happened wholly or not at all.
 //! The connection of a dropped call that reads is closed, never handed on half used.
 
+mod claim;
 mod options;
 mod params;
 #[cfg(test)]
@@ -137,7 +138,7 @@ impl Dialect for Postgres {
         leases: &[&Lease],
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<(usize, Job)>, Failure>> + Send {
-        write::claim(wire, names, leases, now)
+        claim::claim(wire, names, leases, now)
     }
 
     fn is_busy(error: &sqlx::Error) -> bool {

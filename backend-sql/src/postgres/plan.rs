@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres};
 
 use super::PostgresOptions;
-use super::write::{Overdue, promote_statement, take_statement};
+use super::claim::{Overdue, Take, promote_statement};
 use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement};
 use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS};
 
@@ -124,19 +124,33 @@ async fn no_statement_reads_more_when_statistics_are_of_another_time() {
             owner: "w".to_owned(),
             duration: Duration::from_secs(60),
         };
-        let take = |names: &[&str], overdue| {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            take_statement(&names, &[&lease; 4], NOW, ClaimBy::SkipLocked, overdue)
+        let other = Lease {
+            owner: "v".to_owned(),
+            ..lease.clone()
         };
+        let take = |names: &[&str], alike, overdue| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let take = Take {
+                names: &names,
+                leases: &[&lease, &lease, &lease, if alike { &lease } else { &other }],
+                now: NOW,
+                by: ClaimBy::SkipLocked,
+                overdue,
+            };
+            take.statement()
+        };
+        let ways = [true, false].into_iter();
+        let ways = ways.flat_map(|alike| [(alike, Overdue::First), (alike, Overdue::Done)]);
         let mut found = Vec::new();
         for (names, index) in [(&["a"][..], "jobs_due_by_name"), (&[], "jobs_due")] {
-            for overdue in [Overdue::First, Overdue::Done] {
-                let plan = plan(&mut connection, take(names, overdue)).await;
+            for (alike, overdue) in ways.clone() {
+                let plan = plan(&mut connection, take(names, alike, overdue)).await;
                 found.push((plan, vec![index, "jobs_waiting", "jobs_pkey"], "a claim"));
             }
         }
-        for overdue in [Overdue::First, Overdue::Done] {
-            let mut plan = plan(&mut connection, take(&["a", "b"], overdue)).await;
+        for (alike, overdue) in ways {
+            let take = take(&["a", "b"], alike, overdue);
+            let mut plan = plan(&mut connection, take).await;
             // What is sorted is a few of each name, found in order.
             let lines = plan.len();
             plan.retain(|line| !line.contains("->  Sort"));
