@@ -1,10 +1,12 @@
 //! What differs between engines, and the little of `sqlx` that everything else uses.
 
+mod rows;
+
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::TryStreamExt as _;
-use jobstore_core::{Error, Job, JobId, Lease, Timestamp};
+use jobstore_core::{Job, JobId, Lease, Timestamp};
 use sqlx::database::HasStatementCache;
 use sqlx::{
     AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Executor, IntoArguments,
@@ -13,6 +15,10 @@ use sqlx::{
 
 use crate::error::{Failure, FailureExt as _};
 use crate::row::{self, COLUMNS, Found};
+
+#[cfg(feature = "sqlite")]
+pub(crate) use rows::filled;
+pub(crate) use rows::{LENGTHS, are_alike, fits, fitting, pieces, push_rows, push_set};
 
 /// The differences of one engine, each with its reason in the engine's file.
 pub trait Dialect: Driver {
@@ -85,11 +91,34 @@ pub trait Dialect: Driver {
         push_rows(statement, rows);
     }
 
-    /// Writes `SET … WHERE id = …` for many rows at once: `columns[0]` finds the row, the others
-    /// are set. Each row has as many values.
-    fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]);
+    /// Writes an update of many rows: `columns[0]` finds each, the others are set. Each row has as
+    /// many values.
+    fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {
+        statement.push("UPDATE jobs SET ");
+        // Said once where it is the same for all, which leaves less to be joined, or nothing.
+        let mut differing = vec![0];
+        for (column, name) in columns.iter().enumerate().skip(1) {
+            statement.push(if column > 1 { ", " } else { "" });
+            statement.push(name).push(" = ");
+            if are_alike(rows, column) {
+                Self::push_value(statement, rows[0][column].clone());
+            } else {
+                differing.push(column);
+                statement.push(format_args!("new.column{}", differing.len()));
+            }
+        }
+        if let [id] = differing[..] {
+            statement.push(format_args!(" WHERE {}", columns[id]));
+            Self::push_one_of(statement, rows.iter().map(|row| row[id].clone()).collect());
+            return;
+        }
+        let row = |row: &Vec<Value>| differing.iter().map(|&column| row[column].clone()).collect();
+        statement.push(" FROM (");
+        Self::push_wanted(statement, &rows.iter().map(row).collect::<Vec<_>>());
+        statement.push(format_args!(") AS new WHERE jobs.{} = new.column1", columns[0]));
+    }
 
-    /// Writes a query that gives these rows.
+    /// Writes a query that gives these rows, with columns named `column1`, `column2` and so on.
     fn push_wanted(statement: &mut Statement<Self>, rows: &[Vec<Value>]) {
         statement.push("VALUES ");
         push_rows(statement, rows);
@@ -481,101 +510,3 @@ where
 
 /// The most jobs in one text, so that it stays far from the longest there can be.
 const MAX_PACKED: usize = 1000;
-
-/// See [`Dialect::LENGTHS`].
-pub(crate) const LENGTHS: [usize; 6] = [1000, 256, 64, 16, 4, 1];
-
-/// Splits rows into as few pieces, of at most so many rows, as statements of these lengths allow.
-pub(crate) fn pieces<T: Sync>(mut rows: &[T], most: usize) -> impl Iterator<Item = &[T]> + Send {
-    std::iter::from_fn(move || {
-        let most = most.min(rows.len());
-        let length = LENGTHS.into_iter().find(|length| *length <= most)?;
-        let (piece, rest) = rows.split_at(length);
-        rows = rest;
-        Some(piece)
-    })
-}
-
-/// What a statement needs beside the values of its rows, in bytes, and what a value needs beside
-/// itself: its own id and words where each row is told by its id.
-const BESIDE: (usize, usize) = (8192, 64);
-
-/// Splits rows into pieces whose statements are far from the longest that the engine takes, but for
-/// a row that is long by itself.
-pub(crate) fn fitting(mut rows: &[Vec<Value>], packet: usize) -> impl Iterator<Item = &[Vec<Value>]> + Send {
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fit = rows.iter().take_while(|row| {
-            let beside = row.len() * BESIDE.1;
-            bytes += row.iter().map(Value::bytes).sum::<usize>() + beside;
-            bytes <= packet / 4
-        });
-        let length = fit.count().max(1).min(rows.len());
-        let (piece, rest) = rows.split_at(length);
-        rows = rest;
-        (length > 0).then_some(piece)
-    })
-}
-
-/// Refuses a row with so many bytes of text that no statement can carry it. Sent all the same, it
-/// would cost the connection.
-pub(crate) fn fits(bytes: usize, packet: usize, field: impl FnOnce() -> String) -> Result<(), Error> {
-    if bytes.saturating_add(BESIDE.0) <= packet {
-        return Ok(());
-    }
-    let most = "the server takes statements of";
-    let reason = format!("{most} {packet} bytes at most (max_allowed_packet)");
-    Err(Error::invalid(field(), reason))
-}
-
-/// The least of the lengths that so many rows fit.
-pub(crate) fn filled<D: Dialect>(rows: usize) -> usize {
-    let mut lengths = D::LENGTHS.iter().rev();
-    let length = lengths.find(|length| **length >= rows);
-    *length.unwrap_or(&rows)
-}
-
-/// Writes `(?, ?, …)`. The last value is repeated up to one of the lengths, which changes no set.
-pub(crate) fn push_set<D: Dialect>(
-    statement: &mut QueryBuilder<D>,
-    values: Vec<Value>,
-) {
-    let wanted = filled::<D>(values.len());
-    let mut last = Value::Text(None);
-    let mut written = 0;
-    statement.push("(");
-    let separate = |statement: &mut QueryBuilder<D>, written: usize| {
-        if written > 0 {
-            statement.push(", ");
-        }
-    };
-    for value in values {
-        separate(statement, written);
-        last = value.clone();
-        D::push_value(statement, value);
-        written += 1;
-    }
-    while written < wanted {
-        separate(statement, written);
-        D::push_value(statement, last.clone());
-        written += 1;
-    }
-    statement.push(")");
-}
-
-/// Writes `(?, ?), (?, ?), …`.
-pub(crate) fn push_rows<'a, D: Driver>(
-    statement: &mut QueryBuilder<D>,
-    rows: impl IntoIterator<Item = &'a Vec<Value>>,
-) {
-    for (index, row) in rows.into_iter().enumerate() {
-        statement.push(if index == 0 { "(" } else { "), (" });
-        for (index, value) in row.iter().enumerate() {
-            if index > 0 {
-                statement.push(", ");
-            }
-            D::push_value(statement, value.clone());
-        }
-    }
-    statement.push(")");
-}

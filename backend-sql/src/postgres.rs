@@ -94,23 +94,12 @@ impl Dialect for Postgres {
         params::find(wire, terms)
     }
 
-    fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {
-        statement.push("UPDATE jobs SET ");
-        for (index, column) in columns.iter().enumerate().skip(1) {
-            let comma = if index > 1 { ", " } else { "" };
-            statement.push(format_args!("{comma}{column} = new.{column}"));
-        }
-        statement.push(" FROM ");
-        write::push_unnest(statement, rows);
-        let (id, columns) = (columns[0], columns.join(", "));
-        statement.push(format_args!(
-            " AS new ({columns}) WHERE jobs.{id} = new.{id}"
-        ));
-    }
-
     fn push_wanted(statement: &mut Statement<Self>, rows: &[Vec<Value>]) {
         statement.push("SELECT * FROM ");
         write::push_unnest(statement, rows);
+        let columns = (1..=rows.first().map_or(0, Vec::len)).map(|n| format!("column{n}"));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        statement.push(format_args!(" AS wanted ({columns})"));
     }
 
     // Looked up one by one: joined, the index may be read from end to end, when statistics were taken

@@ -31,21 +31,6 @@ pub(crate) const INSERT_COLUMNS: &str = "id, creation_time, job_name, params, ti
     result, retry_count, last_update_time, priority, next_attempt_at, max_retries, unique_key, \
     lease_owner, lease_expires_at, fence, last_error, due";
 
-/// The columns that an update may change, after the one that finds the row: those of [`changes`].
-pub(crate) const CHANGED_COLUMNS: [&str; 11] = [
-    "id",
-    "status",
-    "result",
-    "retry_count",
-    "last_update_time",
-    "next_attempt_at",
-    "lease_owner",
-    "lease_expires_at",
-    "fence",
-    "last_error",
-    "due",
-];
-
 /// Everything of a new job.
 pub(crate) fn values(job: &Job, now: Timestamp) -> Vec<Value> {
     vec![
@@ -82,25 +67,8 @@ pub(crate) fn changed_bytes(job: &Job) -> usize {
     texts.into_iter().flatten().map(String::len).sum()
 }
 
-/// What an update may have changed.
-pub(crate) fn changes(job: &Job, now: Timestamp) -> Vec<Value> {
-    vec![
-        job.id.to_string().into(),
-        i64::from(job.status.as_i32()).into(),
-        Value::Text(job.result.clone()),
-        i64::from(job.retry_count).into(),
-        job.last_update_time.as_millis().into(),
-        job.next_attempt_at.as_millis().into(),
-        Value::Text(job.lease_owner.clone()),
-        Value::Int(job.lease_expires_at.map(Timestamp::as_millis)),
-        fence(job),
-        Value::Text(job.last_error.clone()),
-        due(job, now),
-    ]
-}
-
 /// Whether the job is in the claim index already, or still waits for its time in the other one.
-fn due(job: &Job, now: Timestamp) -> Value {
+pub(crate) fn due(job: &Job, now: Timestamp) -> Value {
     i64::from(job.next_attempt_at <= now).into()
 }
 

@@ -75,21 +75,6 @@ impl Dialect for Sqlite {
         push_rows(statement, rows.iter().chain(filler));
     }
 
-    fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {
-        statement.push("UPDATE jobs SET ");
-        for (index, column) in columns.iter().enumerate().skip(1) {
-            let comma = if index > 1 { ", " } else { "" };
-            // The columns of VALUES are named so by SQLite itself, and counted from one.
-            statement.push(format_args!("{comma}{column} = new.column{}", index + 1));
-        }
-        statement.push(" FROM (");
-        Self::push_wanted(statement, rows);
-        statement.push(format_args!(
-            ") AS new WHERE jobs.{} = new.column1",
-            columns[0]
-        ));
-    }
-
     // Without statistics SQLite takes the index whose first columns are compared, even when another
     // gives the order, and reads every pending job to claim one. Statistics would change as the
     // table does; naming the index makes a claim cost the same always, and fails loudly when the

@@ -11,10 +11,11 @@ use jobstore_core::{
 };
 use sqlx::QueryBuilder;
 
+use crate::change::Changed;
 use crate::dialect::{Dialect, Value, Wire, fits, fitting};
 use crate::error::Failure;
 use crate::read::by_id;
-use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS};
+use crate::row::{self, INSERT_COLUMNS};
 
 type Key = (String, String);
 
@@ -160,7 +161,8 @@ pub(crate) async fn update<D: Dialect>(
     let found = holders::<D>(wire, wanted.collect()).await?;
     let mut holders: HashMap<Key, JobId> =
         found.into_iter().map(|(key, job)| (key, job.id)).collect();
-    let mut changed: HashSet<JobId> = HashSet::new();
+    let mut written_ids: HashSet<JobId> = HashSet::new();
+    let mut changed = Changed::default();
     let mut verdicts = Vec::with_capacity(calls.len());
     for call in calls {
         let mut apply = |update: &Update| -> Result<Job> {
@@ -179,7 +181,8 @@ pub(crate) async fn update<D: Dialect>(
                 held.map(|key| holders.remove(&key));
                 holds.map(|key| holders.insert(key, id));
             }
-            changed.insert(id);
+            written_ids.insert(id);
+            changed.extend(Changed::between(job, &next));
             *job = next;
             Ok(job.clone())
         };
@@ -188,25 +191,29 @@ pub(crate) async fn update<D: Dialect>(
     // A key must be let go before another row takes it: engines check each row as they write it.
     let takes_key =
         |job: &&Job| before.get(&job.id) == Some(&None) && job.held_unique_key().is_some();
-    let changed = jobs
-        .values()
-        .flatten()
-        .filter(|job| changed.contains(&job.id));
-    let (taking, others): (Vec<&Job>, Vec<&Job>) = changed.partition(takes_key);
-    write_changes::<D>(wire, &others, now).await?;
-    write_changes::<D>(wire, &taking, now).await?;
+    let written = jobs.values().flatten();
+    let written = written.filter(|job| written_ids.contains(&job.id));
+    let (taking, others): (Vec<&Job>, Vec<&Job>) = written.partition(takes_key);
+    write_changes::<D>(wire, &others, changed, now).await?;
+    write_changes::<D>(wire, &taking, changed, now).await?;
     Ok(verdicts)
 }
 
+/// Writes these columns of the jobs.
 pub(crate) async fn write_changes<D: Dialect>(
     wire: &mut Wire<'_, D>,
     jobs: &[&Job],
+    changed: Changed,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let rows: Vec<Vec<Value>> = jobs.iter().map(|job| row::changes(job, now)).collect();
+    if changed == Changed::default() {
+        return Ok(());
+    }
+    let columns = changed.names();
+    let rows: Vec<Vec<Value>> = jobs.iter().map(|job| changed.values(job, now)).collect();
     for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
         let mut statement = QueryBuilder::<D>::new("");
-        D::push_update(&mut statement, &CHANGED_COLUMNS, rows);
+        D::push_update(&mut statement, &columns, rows);
         wire.execute(statement).await?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 use jobstore_core::{Job, Lease, Result, Timestamp, claimed};
 use sqlx::QueryBuilder;
 
+use crate::change::Changed;
 use crate::dialect::{Columns, Dialect, Value, Wire};
 use crate::error::Failure;
 use crate::read::MAX_BRANCHES;
@@ -24,9 +25,15 @@ pub(crate) async fn claim<D: Dialect>(
     D::push_value(&mut statement, now.as_millis().into());
     wire.execute(statement).await?;
     let jobs = claimable::<D>(wire, names, now, leases.len()).await?;
+    let mut changed = Changed::default();
     let jobs = jobs.iter().zip(leases);
-    let running: Vec<Job> = jobs.map(|(job, lease)| claimed(job, lease, now)).collect();
-    write_changes::<D>(wire, &running.iter().collect::<Vec<_>>(), now).await?;
+    let jobs = jobs.map(|(job, lease)| {
+        let running = claimed(job, lease, now);
+        changed.extend(Changed::between(job, &running));
+        running
+    });
+    let running: Vec<Job> = jobs.collect();
+    write_changes::<D>(wire, &running.iter().collect::<Vec<_>>(), changed, now).await?;
     Ok(running.into_iter().enumerate().collect())
 }
 

@@ -7,9 +7,10 @@ use sqlx::{
 };
 
 use super::write::{again_statement, candidates_statement, claim_statement, push_update};
+use crate::change::Changed;
 use crate::dialect::{Columns, Dialect as _, Driver as _, Statement, TextForm as _, push_rows};
 use crate::read::{branches, page_statement};
-use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS, Place};
+use crate::row::{self, INSERT_COLUMNS, Place};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -184,10 +185,10 @@ async fn every_listing_reads_an_index_in_order_from_its_start() {
 async fn rows_are_changed_by_their_ids_alone() {
     let (mut connection, name) = database("updates").await;
     let rows: Vec<_> = (0..3)
-        .map(|_| row::changes(&NewJob::new("a", "{}").into_job(NOW), NOW))
+        .map(|_| Changed::ALL.values(&NewJob::new("a", "{}").into_job(NOW), NOW))
         .collect();
     let mut update = Statement::<MySql>::new("");
-    push_update(&mut update, &CHANGED_COLUMNS, &rows);
+    push_update(&mut update, &Changed::ALL.names(), &rows);
     let update = plan(&mut connection, update).await;
     assert_reads(&update, &["PRIMARY"], "update");
     let mut delete = Statement::<MySql>::new(MySql::DELETE);

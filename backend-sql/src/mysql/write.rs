@@ -6,12 +6,14 @@ use jobstore_core::{Job, Lease, Timestamp, claimed};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, QueryBuilder, Row as _};
 
+use crate::change::Changed;
 use crate::dialect::{
-    ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, fitting, push_rows, push_set,
+    ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, are_alike, fitting, push_rows,
+    push_set,
 };
 use crate::error::{Failure, FailureExt as _, unavailable};
 use crate::read::MAX_BRANCHES;
-use crate::row::{self, CHANGED_COLUMNS, COLUMNS};
+use crate::row::{self, COLUMNS};
 
 /// How many jobs are moved into the claim index by one statement.
 const MOVED: i64 = 1000;
@@ -30,8 +32,7 @@ pub(super) fn push_update(statement: &mut Statement<MySql>, columns: &[&str], ro
     for (column, name) in columns.iter().enumerate().skip(1) {
         statement.push(if column > 1 { ", " } else { "" });
         statement.push(name).push(" = ");
-        let same = rows.iter().all(|row| row[column] == rows[0][column]);
-        if same {
+        if are_alike(rows, column) {
             MySql::push_value(statement, rows[0][column].clone());
             continue;
         }
@@ -78,11 +79,17 @@ async fn take(
     running: &[Job],
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let rows: Vec<Vec<Value>> = running.iter().map(|job| row::changes(job, now)).collect();
+    let mut changed = Changed::default();
+    for (before, after) in pending.iter().zip(running) {
+        changed.extend(Changed::between(before, after));
+    }
+    let columns = changed.names();
+    let rows = running.iter().map(|job| changed.values(job, now));
+    let rows: Vec<Vec<Value>> = rows.collect();
     for rows in fitting(&rows, wire.packet).flat_map(MySql::pieces) {
         let (these, others) = pending.split_at(rows.len());
         pending = others;
-        let mut statement = take_statement(these, rows);
+        let mut statement = take_statement(these, &columns, rows);
         let query = statement.build().persistent(wire.prepares);
         let done = query.execute(&mut *wire.connection).await;
         // The rows that were found, not those that the update changed: so sqlx asks for it.
@@ -96,9 +103,9 @@ async fn take(
     Ok(())
 }
 
-fn take_statement(pending: &[Job], rows: &[Vec<Value>]) -> Statement<MySql> {
+fn take_statement(pending: &[Job], columns: &[&str], rows: &[Vec<Value>]) -> Statement<MySql> {
     let mut statement = QueryBuilder::new("");
-    push_update(&mut statement, &CHANGED_COLUMNS, rows);
+    push_update(&mut statement, columns, rows);
     statement.push(" AND claim_rank IS NOT NULL AND (id, fence) IN (");
     let read = pending.iter();
     let read = read.map(|job| vec![job.id.to_string().into(), row::fence(job)]);

@@ -9,8 +9,9 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres};
 
 use super::PostgresOptions;
 use super::claim::{Overdue, Take, promote_statement};
+use crate::change::Changed;
 use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement};
-use crate::row::{self, CHANGED_COLUMNS, INSERT_COLUMNS};
+use crate::row::{self, INSERT_COLUMNS};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -169,10 +170,15 @@ async fn no_statement_reads_more_when_statistics_are_of_another_time() {
         let holders = plan(&mut connection, holders).await;
         found.push((holders, vec!["jobs_unique_key"], "who holds a key"));
         let job = NewJob::new("a", "{}").into_job(NOW);
-        let mut update = Statement::new("");
-        Postgres::push_update(&mut update, &CHANGED_COLUMNS, &[row::changes(&job, NOW)]);
-        let update = plan(&mut connection, update).await;
-        found.push((update, vec!["jobs_pkey"], "an update"));
+        let mut other = job.clone();
+        other.result = Some("another".to_owned());
+        for others in [&job, &other] {
+            let rows = [&job, others].map(|job| Changed::ALL.values(job, NOW));
+            let mut update = Statement::new("");
+            Postgres::push_update(&mut update, &Changed::ALL.names(), &rows);
+            let update = plan(&mut connection, update).await;
+            found.push((update, vec!["jobs_pkey"], "an update"));
+        }
         for (plan, indexes, of) in found {
             assert_reads(&plan, &indexes, &format!("{of}, statistics of {first:?}"));
         }
