@@ -16,7 +16,7 @@ use sqlx::{
 use crate::error::{Failure, FailureExt as _};
 use crate::row::{self, COLUMNS, Found};
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use rows::filled;
 pub(crate) use rows::{LENGTHS, are_alike, fits, fitting, pieces, push_rows, push_set};
 
@@ -89,6 +89,11 @@ pub trait Dialect: Driver {
     fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>]) {
         statement.push(format_args!("INSERT INTO jobs ({columns}) VALUES "));
         push_rows(statement, rows);
+    }
+
+    /// Splits rows into pieces that one update can hold.
+    fn update_pieces(rows: &[Vec<Value>]) -> Vec<&[Vec<Value>]> {
+        Self::pieces(rows).collect()
     }
 
     /// Writes an update of many rows: `columns[0]` finds each, the others are set. Each row has as

@@ -73,9 +73,12 @@ impl Dialect for MySql {
         format!("jobs FORCE INDEX ({index})")
     }
 
-    // Each row of an update is compared with all rows of its statement.
     fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
         pieces(rows, 64)
+    }
+
+    fn update_pieces(rows: &[Vec<Value>]) -> Vec<&[Vec<Value>]> {
+        write::update_pieces(rows)
     }
 
     fn push_update(statement: &mut Statement<Self>, columns: &[&str], rows: &[Vec<Value>]) {

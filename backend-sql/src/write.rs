@@ -211,7 +211,7 @@ pub(crate) async fn write_changes<D: Dialect>(
     }
     let columns = changed.names();
     let rows: Vec<Vec<Value>> = jobs.iter().map(|job| changed.values(job, now)).collect();
-    for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
+    for rows in fitting(&rows, wire.packet).flat_map(D::update_pieces) {
         let mut statement = QueryBuilder::<D>::new("");
         D::push_update(&mut statement, &columns, rows);
         wire.execute(statement).await?;

@@ -8,8 +8,8 @@ use sqlx::{MySql, QueryBuilder, Row as _};
 
 use crate::change::Changed;
 use crate::dialect::{
-    ClaimBy, Dialect as _, Driver as _, Statement, Value, Wire, are_alike, fitting, push_rows,
-    push_set,
+    ClaimBy, Dialect as _, Driver as _, LENGTHS, Statement, Value, Wire, are_alike, filled,
+    fitting, push_rows, push_set,
 };
 use crate::error::{Failure, FailureExt as _, unavailable};
 use crate::read::MAX_BRANCHES;
@@ -21,6 +21,15 @@ const MOVED: i64 = 1000;
 const LOOKS: u32 = 4;
 /// The most rows that one statement locks by their ids.
 const LOCKED: usize = 1000;
+
+/// Rows that differ are told apart by comparing each with all of its statement, so those are few.
+pub(super) fn update_pieces(rows: &[Vec<Value>]) -> Vec<&[Vec<Value>]> {
+    let columns = rows.first().map_or(0, Vec::len);
+    if (1..columns).all(|column| are_alike(rows, column)) {
+        return rows.chunks(LENGTHS[0]).collect();
+    }
+    MySql::pieces(rows).collect()
+}
 
 /// Writes an update of many rows. There is neither `UPDATE … FROM` nor a table of values that both
 /// engines have, so each column is told by the id; what is the same in all rows is said once.
@@ -86,7 +95,7 @@ async fn take(
     let columns = changed.names();
     let rows = running.iter().map(|job| changed.values(job, now));
     let rows: Vec<Vec<Value>> = rows.collect();
-    for rows in fitting(&rows, wire.packet).flat_map(MySql::pieces) {
+    for rows in fitting(&rows, wire.packet).flat_map(update_pieces) {
         let (these, others) = pending.split_at(rows.len());
         pending = others;
         let mut statement = take_statement(these, &columns, rows);
@@ -109,7 +118,11 @@ fn take_statement(pending: &[Job], columns: &[&str], rows: &[Vec<Value>]) -> Sta
     statement.push(" AND claim_rank IS NOT NULL AND (id, fence) IN (");
     let read = pending.iter();
     let read = read.map(|job| vec![job.id.to_string().into(), row::fence(job)]);
-    push_rows(&mut statement, &read.collect::<Vec<_>>());
+    let mut read: Vec<Vec<Value>> = read.collect();
+    // As a set of ids is, so that few lengths are prepared.
+    let last = read.last().cloned().unwrap_or_default();
+    read.resize(filled::<MySql>(read.len()), last);
+    push_rows(&mut statement, &read);
     statement.push(")");
     statement
 }
