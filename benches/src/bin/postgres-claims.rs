@@ -1,5 +1,5 @@
 //! Claims on PostgreSQL beside the least SQL that does the same, run by `pgbench -M prepared` with
-//! the same number of connections, on the same server and table, in turns. Prints a table.
+//! as many connections as the store has callers, on the same server and table, in turns. Prints a table.
 //!
 //! `cargo run --release --package jobstore-benches --bin postgres-claims [-- OTHER_ROWS]`
 
@@ -16,7 +16,7 @@ use jobstore_test_servers::Server;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: [usize; 3] = [1, 4, 16];
 const ROUNDS: usize = 5;
 
 #[tokio::main]
@@ -27,24 +27,25 @@ async fn main() {
     let folder = tempfile::tempdir().expect("makes a folder");
     let server = Server::postgres().start().expect("starts");
     let way = PgConnectOptions::from_str(&server.url()).expect("a URL");
-    let options = PostgresOptions::new(way.clone()).with_max_connections(2 * CONNECTIONS as u32);
+    let options = PostgresOptions::new(way.clone()).with_max_connections(20);
     let store = Arc::new(options.open().await.expect("opens"));
-    println!("| other rows | limit | store, jobs/s | pgbench, jobs/s | ratio |");
-    println!("| --- | --- | --- | --- | --- |");
+    println!("| other rows | callers | limit | store, jobs/s | pgbench, jobs/s | ratio |");
+    println!("| --- | --- | --- | --- | --- | --- |");
     for (rows, more) in [(1_000, 1_000), (others, others - 1_000)] {
         fill_others(&*store, more).await;
-        for limit in [1, 100] {
+        for (callers, limit) in CONNECTIONS.into_iter().flat_map(|n| [(n, 1), (n, 100)]) {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
-                let jobs = 10_000 * if limit == 1 { 1 } else { 4 };
+                let jobs = if limit == 1 { 8_000 } else { 32_000 };
                 prepare(&store, &way, jobs).await;
-                ours.push(claim(&store, jobs, limit).await);
+                ours.push(claim(&store, callers, jobs, limit).await);
                 prepare(&store, &way, jobs).await;
-                theirs.push(pgbench(folder.path(), &server, &way, jobs, limit).await);
+                theirs.push(pgbench(folder.path(), &server, callers, jobs, limit).await);
+                assert_eq!(left(&way).await, 0, "pgbench claimed them all");
             }
             let ratio = median(&mut ours) / median(&mut theirs);
             println!(
-                "| {rows} | {limit} | {:.0} ({:.0}–{:.0}) | {:.0} ({:.0}–{:.0}) | {ratio:.2} |",
+                "| {rows} | {callers} | {limit} | {:.0} ({:.0}–{:.0}) | {:.0} ({:.0}–{:.0}) | {ratio:.2} |",
                 median(&mut ours),
                 ours[0],
                 ours[ROUNDS - 1],
@@ -81,15 +82,16 @@ async fn prepare(store: &PostgresJobStore, way: &PgConnectOptions, jobs: usize) 
     connection.execute("CHECKPOINT").await.expect("writes");
 }
 
-async fn claim(store: &Arc<PostgresJobStore>, jobs: usize, limit: usize) -> f64 {
+async fn claim(store: &Arc<PostgresJobStore>, callers: usize, jobs: usize, limit: usize) -> f64 {
+    let each = jobs / callers;
     let start = Instant::now();
-    let callers = (0..CONNECTIONS).map(|index| {
+    let callers = (0..callers).map(|index| {
         let store = Arc::clone(store);
         let request = ClaimRequest::new(format!("worker-{index}"), Duration::from_secs(600));
         let request = request.with_job_name("work").with_limit(limit as u32);
         tokio::spawn(async move {
             let mut claimed = 0;
-            while claimed < jobs / CONNECTIONS {
+            while claimed < each {
                 claimed += store.claim_jobs(&request).await.expect("claims").len();
             }
             claimed
@@ -104,13 +106,7 @@ async fn claim(store: &Arc<PostgresJobStore>, jobs: usize, limit: usize) -> f64 
     rate
 }
 
-async fn pgbench(
-    folder: &Path,
-    server: &Server,
-    way: &PgConnectOptions,
-    jobs: usize,
-    limit: usize,
-) -> f64 {
+async fn pgbench(folder: &Path, server: &Server, callers: usize, jobs: usize, limit: usize) -> f64 {
     let script = folder.join("claim.sql");
     let sql = format!(
         "UPDATE jobs SET status = 1, fence = fence + 1, lease_owner = 'worker', \
@@ -121,16 +117,16 @@ async fn pgbench(
          RETURNING *;\n"
     );
     std::fs::write(&script, sql).expect("writes");
-    let transactions = jobs / CONNECTIONS / limit;
+    let transactions = jobs / callers / limit;
     let output = Command::new("pgbench")
         .args([
             "-n",
             "-M",
             "prepared",
             "-j",
-            "2",
+            &callers.min(2).to_string(),
             "-c",
-            &CONNECTIONS.to_string(),
+            &callers.to_string(),
         ])
         .args(["-t", &transactions.to_string(), "-f"])
         .arg(&script)
@@ -145,12 +141,13 @@ async fn pgbench(
     );
     let rate = said.lines().find_map(|line| line.strip_prefix("tps = "));
     let rate = rate.and_then(|rate| rate.split(' ').next()?.parse::<f64>().ok());
-    let mut connection = PgConnection::connect_with(way).await.expect("connects");
-    let left: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE job_name = 'work' AND status = 0")
-            .fetch_one(&mut connection)
-            .await
-            .expect("counts");
-    assert_eq!(left, 0, "pgbench claimed them all");
     rate.expect("pgbench says its rate") * limit as f64
+}
+
+/// How many jobs are still to be claimed.
+async fn left(way: &PgConnectOptions) -> i64 {
+    let mut connection = PgConnection::connect_with(way).await.expect("connects");
+    let count = "SELECT COUNT(*) FROM jobs WHERE job_name = 'work' AND status = 0";
+    let count = sqlx::query_scalar(count).fetch_one(&mut connection);
+    count.await.expect("counts")
 }
