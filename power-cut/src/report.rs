@@ -40,12 +40,12 @@ impl Report {
         self.silent += u64::from(acknowledged == 0);
     }
 
-    /// Tells what was wrong after the latest cycle, and counts it.
+    /// Tells some of what was wrong after the latest cycle, and counts it.
     pub(crate) fn failed(&mut self, failures: &[String]) {
         self.failed += 1;
         let (store, cycle) = (self.store.scheme(), self.cycles);
         eprintln!("{store}: cycle {cycle}: {} failures", failures.len());
-        for failure in failures.iter().take(20) {
+        for failure in failures.iter().take(10) {
             eprintln!("  {failure}");
         }
     }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::ledger::Dump;
 
-/// What a store may take to be opened.
+/// What a store may take to be opened and do its first work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A child that works on a store and says what it is promised.
@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Worker {
     child: Child,
     errors: File,
-    /// Hears that the child has said something.
-    began: Receiver<()>,
+    /// Hears of the first promise.
+    promised: Receiver<()>,
     reader: JoinHandle<std::io::Result<Vec<String>>>,
 }
 
@@ -32,21 +32,21 @@ impl Worker {
         let mut command = itself(&[&["load", url], relaxed].concat())?;
         let mut child = command.stderr(errors.try_clone()?).spawn()?;
         let pipe = child.stdout.take().context("the child has no pipe")?;
-        let (begin, began) = channel();
-        let reader = std::thread::spawn(move || read(pipe, &begin));
+        let (promise, promised) = channel();
+        let reader = std::thread::spawn(move || read(pipe, &promise));
         Ok(Self {
             child,
             errors,
-            began,
+            promised,
             reader,
         })
     }
 
-    /// Waits until the store is open and the work has begun.
-    pub(crate) fn wait_until_it_works(&mut self) -> Result<()> {
-        match self.began.recv_timeout(PATIENCE) {
+    /// Waits until the store is open and has acknowledged something.
+    pub(crate) fn wait_for_a_promise(&mut self) -> Result<()> {
+        match self.promised.recv_timeout(PATIENCE) {
             Ok(()) => Ok(()),
-            Err(RecvTimeoutError::Timeout) => bail!("the store is not opened in a minute"),
+            Err(RecvTimeoutError::Timeout) => bail!("the store acknowledges nothing in a minute"),
             Err(RecvTimeoutError::Disconnected) => {
                 self.child.wait()?;
                 self.still_works()
@@ -74,18 +74,20 @@ impl Worker {
     }
 }
 
-fn read(pipe: ChildStdout, begin: &Sender<()>) -> std::io::Result<Vec<String>> {
+fn read(pipe: ChildStdout, promise: &Sender<()>) -> std::io::Result<Vec<String>> {
     let mut reader = BufReader::new(pipe);
     let mut lines = Vec::new();
+    let mut promised = false;
     loop {
         let mut line = String::new();
         // The last line may be cut; what is not a whole line was not said.
         if reader.read_line(&mut line)? == 0 || !line.ends_with('\n') {
             return Ok(lines);
         }
-        if lines.is_empty() {
+        if !promised && line.starts_with(char::is_uppercase) {
+            promised = true;
             // Nobody may be waiting for it.
-            let _ = begin.send(());
+            let _ = promise.send(());
         }
         lines.push(line.trim_end().to_owned());
     }
