@@ -114,15 +114,25 @@ impl Part {
                 "conformance_history::some_order_explains_what_callers_saw",
             ),
         };
-        let mut command = cargo("test --quiet --all-features");
-        command.args(release(lengths));
-        command.args(["--package", package, "--test", tests, "--", "--exact"]);
-        command.arg(format!("{module}{test}"));
+        let tests = || {
+            let mut command = cargo("test --quiet --all-features");
+            command.args(release(lengths));
+            command.args(["--package", package, "--test", tests]);
+            command
+        };
+        // Before time is taken.
+        run(tests().arg("--no-run"))?;
+        let mut command = tests();
+        command.args(["--", "--exact", &format!("{module}{test}")]);
         command.env(variable, asked.to_string());
-        command.env("JOBSTORE_MODEL_STEPS", STEPS.to_string());
+        if self.what == What::Model {
+            command.env("JOBSTORE_MODEL_STEPS", STEPS.to_string());
+        }
         // What is on disk after the end of a process is asked elsewhere.
         command.env("TMPDIR", memory());
-        command.envs(servers.into_iter().flat_map(Servers::variables));
+        if self.backend.server().is_some() {
+            command.envs(servers.into_iter().flat_map(Servers::variables));
+        }
         let start = Instant::now();
         let (text, success) = output(&mut command)?;
         let done = match success {
@@ -237,4 +247,33 @@ fn output(command: &mut Command) -> Result<(String, bool)> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     print!("{text}");
     Ok((text, output.status.success()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_test_tells_how_many_passed_before() {
+        let text = "thread panicked:\nafter 12 programs: store and model differ\n";
+        assert_eq!(done_before_a_failure(text), Some(12));
+        let text = "after 1234 histories:\n  no order\n";
+        assert_eq!(done_before_a_failure(text), Some(1234));
+        assert_eq!(done_before_a_failure("after all it panicked"), None);
+    }
+
+    #[test]
+    fn what_was_not_done_or_failed_is_no_success() {
+        let outcome = |done, failed| Outcome {
+            asked: 2,
+            done,
+            failed,
+            took: Duration::ZERO,
+            more: Map::new(),
+        };
+        assert!(outcome(Some(2), 0).is_success());
+        assert!(!outcome(Some(2), 1).is_success());
+        assert!(!outcome(Some(1), 0).is_success());
+        assert!(!outcome(None, 0).is_success());
+    }
 }

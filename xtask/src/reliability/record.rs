@@ -1,13 +1,13 @@
 //! What came of all runs: a line of JSON each.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 use serde_json::{Value, json};
 
 use super::part::{Lengths, Outcome, Part, name};
@@ -24,7 +24,8 @@ pub(super) fn add(part: &Part, lengths: Lengths, outcome: &Outcome) -> Result<()
         "done": outcome.done,
         "failed": outcome.failed,
         "seconds": (outcome.took.as_secs_f64() * 10.0).round() / 10.0,
-        "versions": { "engine": engine(part)?, "rustc": said_by("rustc", &["--version"])? },
+        "engine": engine(part)?,
+        "rustc": said_by("rustc", &["--version"])?,
         "date": today()?,
         "commit": said_by("git", &["describe", "--always", "--dirty"])?,
     });
@@ -41,43 +42,47 @@ pub(super) fn add(part: &Part, lengths: Lengths, outcome: &Outcome) -> Result<()
 /// The latest full run of each part, in Markdown.
 pub(super) fn table() -> Result<String> {
     let text = fs::read_to_string(path()).context("nothing was run yet")?;
+    table_of(&text)
+}
+
+/// The columns, and the fields that are in them.
+const COLUMNS: [(&str, &str); 11] = [
+    ("what", "what"),
+    ("backend", "backend"),
+    ("asked", "asked"),
+    ("done", "done"),
+    ("failed", "failed"),
+    ("acknowledged changes", "acknowledged"),
+    ("ends before any", "silent"),
+    ("seconds", "seconds"),
+    ("engine", "engine"),
+    ("date", "date"),
+    ("commit", "commit"),
+];
+
+fn table_of(text: &str) -> Result<String> {
     let mut latest = BTreeMap::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).context("a line is not JSON")?;
         if line["short"] == json!(false) {
-            let part = (word(&line["what"]), word(&line["backend"]));
-            latest.insert(part, line);
+            latest.insert((word(&line["what"]), word(&line["backend"])), line);
         }
     }
-    let mut table = String::from(
-        "| what | backend | asked | done | failed | acknowledged changes | before any was | seconds | engine | date | commit |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    use clap::ValueEnum as _;
+    let mut table = String::new();
+    row(&mut table, COLUMNS.map(|(title, _)| title.to_owned()));
+    row(&mut table, COLUMNS.map(|_| "---".to_owned()));
     for what in What::value_variants() {
         for backend in Backend::value_variants() {
-            let Some(line) = latest.get(&(name(*what), name(*backend))) else {
-                continue;
-            };
-            let fields = [
-                "what",
-                "backend",
-                "asked",
-                "done",
-                "failed",
-                "acknowledged",
-                "silent",
-                "seconds",
-            ];
-            for field in fields {
-                write!(table, "| {} ", word(&line[field]))?;
+            if let Some(line) = latest.get(&(name(*what), name(*backend))) {
+                row(&mut table, COLUMNS.map(|(_, field)| word(&line[field])));
             }
-            let engine = word(&line["versions"]["engine"]);
-            let (date, commit) = (word(&line["date"]), word(&line["commit"]));
-            writeln!(table, "| {engine} | {date} | {commit} |")?;
         }
     }
     Ok(table)
+}
+
+fn row(table: &mut String, words: [String; COLUMNS.len()]) {
+    table.push_str(&format!("| {} |\n", words.join(" | ")));
 }
 
 /// A value as people read it; nothing where there is none.
@@ -148,4 +153,34 @@ fn root() -> PathBuf {
 
 fn path() -> PathBuf {
     root().join("target/reliability.jsonl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_latest_full_run_of_each_part() {
+        let line = |what: &str, short: bool, done: u64| {
+            let line = json!({ "backend": "sled", "what": what, "short": short, "done": done });
+            format!("{line}\n")
+        };
+        let lines = [
+            line("kills", false, 1),
+            line("kills", false, 12_345),
+            line("kills", true, 2),
+            line("model", false, 10_000),
+        ];
+        let table = table_of(&lines.concat()).expect("is understood");
+        let rows: Vec<&str> = table.lines().skip(2).collect();
+        assert_eq!(rows.len(), 2, "{table}");
+        assert!(
+            rows[0].starts_with("| model | sled |  | 10,000 |"),
+            "{table}"
+        );
+        assert!(
+            rows[1].starts_with("| kills | sled |  | 12,345 |"),
+            "{table}"
+        );
+    }
 }
