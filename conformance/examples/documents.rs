@@ -23,8 +23,8 @@ any test, that failed, or whose verdict changed, or by a whole backend. What dif
 the engine's version, the date, and the seed of random choices.
 
 Hooks that are absent here: `power_cut` needs a disk of its own and a process that dies with it, so `cargo xtask
-power-cut` cuts the power under SQLite, sled and redb and looks by itself what is left; `kill` of a server would end it for all tests, so servers are killed in
-tests of their own (`backend-sql/tests/*_faults.rs`); PostgreSQL's table keeps out by its checks what could be
+reliability` cuts the power under every store that lasts and looks by itself what is left; `kill` of a server would
+end it for all tests, so it kills private ones, as `backend-sql/tests/*_faults.rs` do; PostgreSQL's table keeps out by its checks what could be
 claimed and not read, so there is nothing to `tamper` with; a store in memory has nobody who could `tamper` with it or
 outlive its process.
 

@@ -23,6 +23,7 @@ mod sometimes;
 mod step;
 mod world;
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::sync::Mutex;
 
@@ -69,16 +70,22 @@ pub fn test(harness: &dyn Harness, programs: u32) {
     };
     let runtime = runtime();
     let seen = Mutex::new(Sometimes::default());
+    let passed = Cell::new(0_usize);
+    let failed = Cell::new(false);
     let run = |steps: Vec<Step>| {
         let result = runtime.block_on(compare(harness, &steps));
+        failed.set(failed.get() || result.is_err());
         let met = result.map_err(|failure| TestCaseError::fail(failure.to_string()))?;
+        // Shorter forms of a program that failed are none of those that were asked for.
+        passed.set(passed.get() + usize::from(!failed.get()));
         seen.lock().expect("adding does not panic").add(&met);
         Ok(())
     };
     match TestRunner::new(config).run(&any_program(steps), run) {
         Ok(()) => {}
         Err(TestError::Fail(reason, steps)) => {
-            panic!("store and model differ{reason}\n\n{}", shown(&steps))
+            let (passed, steps) = (passed.get(), shown(&steps));
+            panic!("after {passed} programs: store and model differ{reason}\n\n{steps}")
         }
         Err(TestError::Abort(reason)) => panic!("no programs could be made: {reason}"),
     }

@@ -1,7 +1,8 @@
 //! A disk whose power can be cut: ext4 in a file.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -40,15 +41,8 @@ impl Disk {
     }
 
     pub(crate) fn new() -> Result<Self> {
-        // In memory where that is to be had: what matters is what reaches this device, not the one
-        // below it.
-        let memory = Path::new("/dev/shm");
-        let folder = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
-        };
         let mut disk = Self {
-            folder: folder.context("no folder for a disk")?,
+            folder: folder()?,
             mounted: false,
         };
         let image = File::create(disk.image()).context("no file for a disk")?;
@@ -106,12 +100,20 @@ impl Disk {
         bail!("{} cannot be unmounted", self.path().display())
     }
 
+    /// Brings everything to disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let root = File::open(self.path()).context("the disk is gone")?;
+        rustix::fs::syncfs(root).context("the disk cannot be synced")
+    }
+
     /// Keeps the file system as it is now in a file, to be looked at.
     pub(crate) fn keep(&mut self, name: &str) -> Result<PathBuf> {
         self.unmount()?;
         let id = uuid::Uuid::now_v7();
         let kept = std::env::temp_dir().join(format!("power-cut-{name}-{id}.ext4"));
-        std::fs::copy(self.image(), &kept).context("could not keep the disk")?;
+        // Most of the file is a hole, and may stay one.
+        let (image, sparse) = (self.image(), OsStr::new("--sparse=always"));
+        run("cp", &[sparse, image.as_os_str(), kept.as_os_str()])?;
         Ok(kept)
     }
 }
@@ -124,6 +126,20 @@ impl Drop for Disk {
             eprintln!("warning: {error:#}");
         }
     }
+}
+
+/// A folder in memory where that is to be had: what matters is what reaches it, not what is below it.
+/// Whoever runs a server may enter it.
+pub(crate) fn folder() -> Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("jobstore-power-cut-");
+    builder.permissions(Permissions::from_mode(0o755));
+    match memory.is_dir() {
+        true => builder.tempdir_in(memory),
+        false => builder.tempdir(),
+    }
+    .context("no folder can be made")
 }
 
 fn run(program: &str, args: &[&OsStr]) -> Result<()> {

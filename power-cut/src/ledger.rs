@@ -32,7 +32,7 @@ pub(crate) struct Ledger {
     batches: usize,
 }
 
-/// What a store holds after the power came back.
+/// What a store holds after it was ended.
 #[derive(Debug)]
 pub(crate) struct Dump {
     pub(crate) opened: bool,
@@ -41,12 +41,17 @@ pub(crate) struct Dump {
 }
 
 impl Dump {
-    pub(crate) fn parse(text: &str, success: bool) -> Result<Self> {
-        let mut dump = Self {
+    /// Of a store that cannot even be asked.
+    pub(crate) fn none() -> Self {
+        Self {
             opened: false,
             jobs: HashMap::new(),
             problems: Vec::new(),
-        };
+        }
+    }
+
+    pub(crate) fn parse(text: &str, success: bool) -> Result<Self> {
+        let mut dump = Self::none();
         for line in text.lines() {
             match line.split_once(' ') {
                 Some(("J", rest)) => {

@@ -1,36 +1,45 @@
-//! Cuts the power under a store at work, and looks what is left.
+//! Kills a store at work, or cuts its power, and looks what is left.
 //!
-//! Killing a process proves little, because the system still writes what it was handed. Here the
-//! store lives on an ext4 file system of its own, in a file mounted as a loop device. A child process
-//! works on the store and says on a pipe what it was promised. It is killed, and the file system is
-//! shut down without writing its log (`EXT4_IOC_SHUTDOWN`), which loses what no fsync brought to disk.
-//! Mounted again, the store must open, hold everything that was promised and nothing that was not
-//! begun, and its indexes must say what the jobs say.
+//! A child process works on the store and says on a pipe what it was promised. Then the end comes:
 //!
-//! Needs root, loop devices, `mkfs.ext4` and `perl`, and says so when they are not there.
+//! * a kill: SIGKILL for the child, or for every process of the server it works on;
+//! * a power cut: the same, and then the file system of its own that the store lives on (ext4 in a
+//!   file, mounted as a loop device) is shut down without writing its log (`EXT4_IOC_SHUTDOWN`), which
+//!   loses what no fsync brought to disk. Killing alone proves little about disks, because the system
+//!   still writes what it was handed.
+//!
+//! Opened again, the store must hold everything that was promised and nothing that was not begun. What
+//! was begun and not acknowledged may have happened, or not, but not by half. Its indexes must say what
+//! the jobs say.
+//!
+//! Power cuts need root, loop devices, `mkfs.ext4` and `perl`, and say so when they are not there.
 #![forbid(unsafe_code)]
 
 mod disk;
 mod ledger;
 mod load;
 mod report;
+mod server;
+mod site;
+mod worker;
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use clap::Parser;
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, ValueEnum};
+use jobstore_test_servers::Kind;
 
 use crate::disk::Disk;
-use crate::ledger::Ledger;
+use crate::ledger::{Dump, Ledger};
 use crate::report::Report;
+use crate::site::Site;
+use crate::worker::{Worker, dump};
 
-/// Cuts the power under a store at work, and looks what is left.
+/// Kills a store at work, or cuts its power, and looks what is left.
 #[derive(Debug, Parser)]
 enum Cli {
-    /// Cuts the power again and again
+    /// Kills or cuts again and again
     Run(RunArgs),
     /// Says whether the power can be cut here, and why not
     Probe,
@@ -48,25 +57,73 @@ enum Cli {
 
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// The scheme of the store: sled, redb or sqlite
-    #[arg(long)]
-    store: String,
+    /// Which store
+    #[arg(long, value_enum)]
+    store: Store,
 
-    /// How often to cut the power
+    /// How it ends
+    #[arg(long, value_enum, default_value = "power")]
+    by: By,
+
+    /// How often
     #[arg(long, default_value_t = 10)]
-    cycles: u32,
+    cycles: u64,
 
-    /// After how many cycles to begin with an empty disk
+    /// After how many cycles to begin with an empty store
     #[arg(long, default_value_t = 25)]
-    fresh: u32,
+    fresh: u64,
 
-    /// The longest time to work before the power is cut, in milliseconds
+    /// The longest time to work before the end, in milliseconds
     #[arg(long, default_value_t = 600)]
     work: u64,
 
-    /// Open sled or redb with a lower durability, to see that broken promises are found
+    /// Have the store or its server promise more than it keeps in a power cut, until that is found;
+    /// fail when it never is
     #[arg(long)]
     relaxed: bool,
+
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The stores that outlive their processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Store {
+    Sqlite,
+    Sled,
+    Redb,
+    Postgres,
+    Mariadb,
+}
+
+impl Store {
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Sled => "sled",
+            Self::Redb => "redb",
+            Self::Postgres => "postgres",
+            Self::Mariadb => "mariadb",
+        }
+    }
+
+    fn server(self) -> Option<Kind> {
+        match self {
+            Self::Sqlite | Self::Sled | Self::Redb => None,
+            Self::Postgres => Some(Kind::Postgres),
+            Self::Mariadb => Some(Kind::MariaDb),
+        }
+    }
+}
+
+/// How a store at work ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// SIGKILL
+    Kill,
+    /// SIGKILL, and a disk that forgets what was not synced
+    Power,
 }
 
 fn main() -> ExitCode {
@@ -96,95 +153,82 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 fn run(args: &RunArgs) -> Result<()> {
-    Disk::probe()?;
-    let mut report = Report::new(&args.store);
-    let mut random = Random::new();
-    let mut cycle = 0;
-    while cycle < args.cycles {
-        let mut disk = Disk::new()?;
-        let mut ledger = Ledger::default();
-        for _ in 0..args.fresh.min(args.cycles - cycle) {
-            cycle += 1;
-            report.cycles += 1;
-            let work = Duration::from_millis(5 + random.below(args.work));
-            let url = format!("{}://{}", args.store, disk.path().join("jobs").display());
-            let acknowledged = work_until_cut(&url, args.relaxed, &mut disk, &mut ledger, work)?;
-            report.acknowledged += acknowledged;
-            let dump = dump(&url)?;
-            let failures = ledger.compare(&dump);
-            if !failures.is_empty() {
-                report.failed(cycle, &failures);
-                if !dump.opened {
-                    let kept = disk.keep(&args.store)?;
-                    eprintln!("the disk is kept as {}", kept.display());
-                }
-                // What is wrong now would be found wrong in every cycle that follows.
-                break;
-            }
-            ledger = Ledger::of(dump);
-            if cycle % 50 == 0 {
-                eprintln!("{report}");
-            }
-        }
+    if args.by == By::Power {
+        Disk::probe()?;
     }
-    println!("{report}");
-    ensure!(report.is_success(), "promises were broken");
+    let mut report = Report::new(args.store, args.by);
+    let mut random = Random::new();
+    // Once broken promises are found where they are to be, there is nothing more to see.
+    let found = |report: &Report| args.relaxed && report.has_failures();
+    while report.cycles < args.cycles && !found(&report) {
+        run_on_one_site(args, &mut random, &mut report)?;
+    }
+    match args.json {
+        true => println!("{}", report.json()),
+        false => println!("{report}"),
+    }
+    ensure!(report.is_telling(), "nothing was promised");
+    match args.relaxed {
+        true => ensure!(report.has_failures(), "broken promises were not found"),
+        false => ensure!(!report.has_failures(), "promises were broken"),
+    }
     Ok(())
 }
 
-/// Lets a child work, kills it, cuts the power and mounts the disk again.
-fn work_until_cut(
-    url: &str,
-    relaxed: bool,
-    disk: &mut Disk,
-    ledger: &mut Ledger,
-    work: Duration,
-) -> Result<u64> {
-    let relaxed: &[&str] = if relaxed { &["--relaxed"] } else { &[] };
-    let mut child = itself(&[&["load", url], relaxed].concat())?;
-    let pipe = child.stdout.take().context("the child has no pipe")?;
-    let start = Instant::now();
-    let reader = std::thread::spawn(move || -> std::io::Result<Vec<String>> {
-        // The last line may be cut; what is not a whole line was not said.
-        let mut reader = BufReader::new(pipe);
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 || !line.ends_with('\n') {
-                return Ok(lines);
+/// Begins with an empty store, and ends it again and again until that breaks a promise.
+fn run_on_one_site(args: &RunArgs, random: &mut Random, report: &mut Report) -> Result<()> {
+    let mut site = Site::new(args.store, args.by, args.relaxed)?;
+    let mut ledger = Ledger::default();
+    for _ in 0..args.fresh.min(args.cycles - report.cycles) {
+        // Now and then the end comes before the store is open, but not in each cycle of a short run.
+        let early = report.cycles > 0 && random.below(8) == 0;
+        let work = Duration::from_millis(5 + random.below(args.work));
+        let said = work_until_ended(&mut site, args.relaxed, early, work)?;
+        report.ended(ledger.extend(&said)?);
+        let dump = match site.revive() {
+            Ok(()) => dump(site.url())?,
+            Err(error) => {
+                eprintln!("{error:#}");
+                Dump::none()
             }
-            lines.push(line.trim_end().to_owned());
+        };
+        let failures = ledger.compare(&dump);
+        if !failures.is_empty() {
+            report.failed(&failures);
+            if !dump.opened && !args.relaxed {
+                let kept = site.keep(args.store)?;
+                eprintln!("what is left is kept as {}", kept.display());
+            }
+            // What is wrong now would be found wrong in every cycle that follows.
+            break;
         }
-    });
-    std::thread::sleep(work.saturating_sub(start.elapsed()));
-    let early = child.try_wait()?;
-    child.kill()?;
-    // Killed before the power is cut, so that nobody sees a file system that fails.
-    child.wait()?;
-    disk.cut()?;
-    let lines = reader
-        .join()
-        .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
-    if let Some(status) = early {
-        bail!("the child ended by itself, {status}");
+        ledger = Ledger::of(dump);
+        if report.cycles.is_multiple_of(50) {
+            eprintln!("{report}");
+        }
     }
-    disk.mount()?;
-    ledger.extend(&lines)
+    Ok(())
 }
 
-/// What the store holds, read by a child, so that everything is closed when it has ended.
-fn dump(url: &str) -> Result<ledger::Dump> {
-    let output = itself(&["dump", url])?.wait_with_output()?;
-    let text = String::from_utf8(output.stdout)?;
-    ledger::Dump::parse(&text, output.status.success())
-}
-
-fn itself(args: &[&str]) -> Result<Child> {
-    let program: PathBuf = std::env::current_exe().context("could not find this program")?;
-    let mut child = Command::new(Path::new(&program));
-    child.args(args).stdout(Stdio::piped());
-    child.stdin(Stdio::null());
-    child.spawn().context("could not start a child")
+/// Lets a child work, from its start or from the first promise on, and ends it and all that it works
+/// on; returns what it said.
+fn work_until_ended(
+    site: &mut Site,
+    relaxed: bool,
+    early: bool,
+    work: Duration,
+) -> Result<Vec<String>> {
+    let mut worker = Worker::start(site.url(), relaxed)?;
+    if !early {
+        worker.wait_for_a_promise()?;
+    }
+    std::thread::sleep(work);
+    worker.still_works()?;
+    // The server first, so that calls fail for those who wait for them.
+    site.kill_server()?;
+    let said = worker.kill()?;
+    site.cut()?;
+    Ok(said)
 }
 
 /// Numbers that differ from run to run: nothing here is repeatable, since the disk is not.

@@ -62,6 +62,14 @@ impl Kind {
         }
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::MariaDb => "MariaDB",
+        }
+    }
+
     /// Debian's package of it.
     pub fn package(self) -> &'static str {
         match self {
@@ -73,6 +81,22 @@ impl Kind {
     /// Whether its programs are on this machine.
     pub fn is_installed(self) -> bool {
         self.programs().is_ok()
+    }
+
+    /// The version of its program.
+    ///
+    /// # Errors
+    ///
+    /// When it is not on this machine.
+    pub fn version(self) -> Result<String> {
+        let (program, _) = self.programs()?;
+        let output = Command::new(&program).arg("--version").output();
+        let output = output.with_context(|| format!("{} cannot run", program.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let number = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit());
+        let version = text.split_whitespace().find(number);
+        let version = version.with_context(|| format!("{} has no version", program.display()))?;
+        Ok(version.to_owned())
     }
 
     /// The server's program, and the one that makes its data directory.

@@ -49,6 +49,14 @@ fn a_mariadb_server_is_killed_restarted_and_leaves_nothing() {
 }
 
 #[test]
+fn a_program_tells_its_version() {
+    for kind in Kind::ALL {
+        let version = kind.version().expect("is installed");
+        assert!(version.contains('.') && !version.contains('/'), "{version}");
+    }
+}
+
+#[test]
 fn servers_have_ports_of_their_own_below_those_of_clients() {
     let servers =
         [Kind::Postgres, Kind::MariaDb].map(|kind| Server::of(kind).start().expect("starts"));

@@ -51,11 +51,15 @@ pub(crate) fn certify() -> Result<()> {
         run(tests.envs(servers.variables()))?;
     }
     drop(servers);
+    let mut documents = documents();
+    documents.args(["--date", &today()?, "--records"]);
+    run(documents.arg(&records))
+}
+
+pub(crate) fn today() -> Result<String> {
     let today = Command::new("date").args(["-u", "+%F"]).output();
     let today = String::from_utf8(today.context("no date")?.stdout)?;
-    let mut documents = documents();
-    documents.args(["--date", today.trim(), "--records"]);
-    run(documents.arg(&records))
+    Ok(today.trim().to_owned())
 }
 
 fn documents() -> Command {

@@ -8,7 +8,7 @@
 mod bench;
 mod demo;
 mod documents;
-mod power_cut;
+mod reliability;
 mod servers;
 
 use std::{
@@ -68,15 +68,10 @@ enum Cli {
     /// Measures every backend beside its engine driven directly and beside other job queues, and writes
     /// docs/benchmarks. Takes an hour on a machine that does nothing else.
     Bench(bench::Options),
-    /// Cuts the power under a store at work, again and again; needs root and loop devices.
-    PowerCut {
-        /// The store: sled, redb or sqlite; without, each in turn.
-        #[arg(long)]
-        store: Option<String>,
-        /// How often.
-        #[arg(long, default_value_t = 100)]
-        cycles: u32,
-    },
+    /// How reliable each backend is, for a release: random programs, histories of callers at once, kills
+    /// and power cuts, each by the thousand; takes hours. Adds a line for each to
+    /// target/reliability.jsonl.
+    Reliability(reliability::Options),
 }
 
 /// Reports errors itself: returning them from `main` would print a backtrace
@@ -94,7 +89,7 @@ fn main() -> ExitCode {
         Cli::Test { args } => test(&args),
         Cli::Galera { jobs } => galera(jobs),
         Cli::Bench(options) => bench::bench(&options),
-        Cli::PowerCut { store, cycles } => power_cut::run_all(store.as_deref(), cycles),
+        Cli::Reliability(options) => reliability::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,7 +136,7 @@ fn test(args: &[OsString]) -> Result<()> {
         benches.env("JOBSTORE_BENCH_ROWS", "30");
         run(benches.env("JOBSTORE_BENCH_DATA", data.path()))?;
         galera(600)?;
-        power_cut::run_some()?;
+        reliability::ends_in_short()?;
         // The first command of the README, on the binaries that the tests have built.
         demo::demo()?;
         for example in EXAMPLES {

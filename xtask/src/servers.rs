@@ -19,6 +19,25 @@ impl Servers {
 
 /// Starts a server of each kind that the environment names none of.
 pub(crate) fn start() -> Result<Servers> {
+    start_in(&std::env::temp_dir())
+}
+
+/// The same, with their data in this folder.
+pub(crate) fn start_in(folder: &Path) -> Result<Servers> {
+    install_missing()?;
+    let unnamed = |kind: &Kind| std::env::var_os(kind.variable()).is_none();
+    let started = Kind::ALL.into_iter().filter(unnamed).map(|kind| {
+        let server = Server::of(kind).within(folder).start();
+        Ok((
+            kind,
+            server.with_context(|| format!("no server for {}", kind.variable()))?,
+        ))
+    });
+    started.collect::<Result<_>>().map(Servers)
+}
+
+/// Installs what tests need beside the tests.
+pub(crate) fn install_missing() -> Result<()> {
     let missing = Kind::ALL.into_iter().filter(|kind| !kind.is_installed());
     let mut packages: Vec<_> = missing.map(Kind::package).collect();
     if !PgBouncer::is_installed() {
@@ -28,16 +47,7 @@ pub(crate) fn start() -> Result<Servers> {
     if !Path::new("/usr/bin/faketime").exists() {
         packages.push("faketime");
     }
-    install(&packages)?;
-    let unnamed = |kind: &Kind| std::env::var_os(kind.variable()).is_none();
-    let started = Kind::ALL.into_iter().filter(unnamed).map(|kind| {
-        let server = Server::of(kind).start();
-        Ok((
-            kind,
-            server.with_context(|| format!("no server for {}", kind.variable()))?,
-        ))
-    });
-    started.collect::<Result<_>>().map(Servers)
+    install(&packages)
 }
 
 /// Sees to what a cluster needs beside MariaDB: Galera itself, and what nodes copy each other with.
