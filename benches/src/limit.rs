@@ -26,6 +26,7 @@
 //! all is raw group commit.
 
 mod kv;
+mod memory;
 mod mysql;
 mod postgres;
 mod server;
@@ -87,7 +88,7 @@ impl Engine {
     /// engines that write by one writer give one. None as long as the engine has no limit here.
     pub async fn limit(self, url: &str, writers: usize) -> Option<Vec<Box<dyn Limit>>> {
         match self {
-            Self::Memory => None,
+            Self::Memory => Some(vec![memory::open()]),
             Self::Sqlite => None,
             Self::Sled => Some(vec![kv::sled(Path::new(url.trim_start_matches("sled://")))]),
             Self::Redb => Some(vec![kv::redb(Path::new(url.trim_start_matches("redb://")))]),
