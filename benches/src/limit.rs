@@ -30,6 +30,7 @@ mod memory;
 mod mysql;
 mod postgres;
 mod server;
+mod sqlite;
 
 use std::fmt;
 use std::path::Path;
@@ -89,7 +90,9 @@ impl Engine {
     pub async fn limit(self, url: &str, writers: usize) -> Option<Vec<Box<dyn Limit>>> {
         match self {
             Self::Memory => Some(vec![memory::open()]),
-            Self::Sqlite => None,
+            Self::Sqlite => Some(vec![sqlite::open(Path::new(
+                url.trim_start_matches("sqlite://"),
+            ))]),
             Self::Sled => Some(vec![kv::sled(Path::new(url.trim_start_matches("sled://")))]),
             Self::Redb => Some(vec![kv::redb(Path::new(url.trim_start_matches("redb://")))]),
             Self::Postgres => Some(postgres::open(url, writers).await),
