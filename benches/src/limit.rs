@@ -26,9 +26,11 @@
 //! all is raw group commit.
 
 mod kv;
+mod memory;
 mod mysql;
 mod postgres;
 mod server;
+mod sqlite;
 
 use std::fmt;
 use std::path::Path;
@@ -84,15 +86,16 @@ pub trait Limit: Send + 'static {
 
 impl Engine {
     /// Opens this many writers of the engine on an empty place, which is a URL as the store takes it;
-    /// engines that write by one writer give one. None as long as the engine has no limit here.
-    pub async fn limit(self, url: &str, writers: usize) -> Option<Vec<Box<dyn Limit>>> {
+    /// engines that write by one writer give one.
+    pub async fn limit(self, url: &str, writers: usize) -> Vec<Box<dyn Limit>> {
+        let path = url.split_once("://").map_or(url, |(_, path)| path);
         match self {
-            Self::Memory => None,
-            Self::Sqlite => None,
-            Self::Sled => Some(vec![kv::sled(Path::new(url.trim_start_matches("sled://")))]),
-            Self::Redb => Some(vec![kv::redb(Path::new(url.trim_start_matches("redb://")))]),
-            Self::Postgres => Some(postgres::open(url, writers).await),
-            Self::MariaDb => Some(mysql::open(url, writers).await),
+            Self::Memory => vec![memory::open()],
+            Self::Sqlite => vec![sqlite::open(Path::new(path))],
+            Self::Sled => vec![kv::sled(Path::new(path))],
+            Self::Redb => vec![kv::redb(Path::new(path))],
+            Self::Postgres => postgres::open(url, writers).await,
+            Self::MariaDb => mysql::open(url, writers).await,
         }
     }
 }

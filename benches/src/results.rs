@@ -17,8 +17,6 @@ pub struct Results {
     pub figures: Vec<Figure>,
     /// What took space.
     pub facts: Vec<Fact>,
-    /// What was not measured, and why.
-    pub missing: Vec<String>,
 }
 
 /// Where and how it was measured.

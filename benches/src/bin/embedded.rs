@@ -183,8 +183,7 @@ async fn finish_rate<E: Engine>(
 async fn limits<E: Engine>(folder: &Path, engine: jobstore_benches::Engine) {
     let store = open::<E>(&folder.join("ours")).await;
     let limit = folder.join("limit");
-    let limits = engine.limit(limit.to_str().expect("is text"), 1).await;
-    let mut limits = limits.expect("has a limit");
+    let mut limits = engine.limit(limit.to_str().expect("is text"), 1).await;
     let limit = &mut limits[0];
     let request = ClaimRequest::new(OWNER, Duration::from_secs(3600)).with_job_name("mail");
     let hundred = request.clone().with_limit(100);

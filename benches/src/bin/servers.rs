@@ -73,10 +73,7 @@ async fn measure(name: &str) {
             )
         }
     };
-    let mut limits = engine
-        .limit(&url, 2 * WRITERS + 1)
-        .await
-        .expect("has a limit");
+    let mut limits = engine.limit(&url, 2 * WRITERS + 1).await;
     let mut alone = limits.pop().expect("as many as asked for");
     let each = Raw::spawn(limits.split_off(WRITERS), 1);
     let merged = Raw::spawn(limits, CALLERS);

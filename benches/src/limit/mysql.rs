@@ -112,7 +112,7 @@ impl Statements for MariaDb {
         claims
     }
 
-    async fn finish(&mut self, claims: &[Claim], now: i64) {
+    async fn finish(&mut self, claims: &[Claim], now: i64) -> Vec<bool> {
         let sql = format!(
             "UPDATE jobs FORCE INDEX (PRIMARY) SET status = 2, result = NULL, \
              last_update_time = ?, lease_owner = NULL, lease_expires_at = NULL \
@@ -129,6 +129,7 @@ impl Statements for MariaDb {
         done.expect("finishes");
         let done = self.0.affected_rows();
         assert_eq!(done, claims.len() as u64, "all ran under their claims");
+        vec![true; claims.len()]
     }
 
     async fn page(&mut self, after: Option<(Timestamp, JobId)>, size: usize) -> Page {

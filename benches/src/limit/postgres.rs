@@ -150,13 +150,14 @@ impl Statements for Postgres {
         jobs.into_iter().map(|(_, claim)| claim).collect()
     }
 
-    async fn finish(&mut self, claims: &[Claim], now: i64) {
+    async fn finish(&mut self, claims: &[Claim], now: i64) -> Vec<bool> {
         let ids: Vec<String> = claims.iter().map(|claim| claim.id.to_string()).collect();
         let fences: Vec<i64> = claims.iter().map(|claim| claim.fence as i64).collect();
         let arguments: [&(dyn ToSql + Sync); 3] = [&now, &ids, &fences];
         let done = self.client.execute(&self.finish, &arguments).await;
         let done = done.expect("finishes");
         assert_eq!(done, claims.len() as u64, "all ran under their claims");
+        vec![true; claims.len()]
     }
 
     async fn page(&mut self, after: Option<(Timestamp, JobId)>, size: usize) -> Page {

@@ -1,4 +1,4 @@
-//! What the limits of the servers share: calls sorted by kind, so that each kind is one statement,
+//! What the limits share that write with SQL: calls sorted by kind, so that each kind is one statement,
 //! and dealt their answers.
 
 use async_trait::async_trait;
@@ -11,6 +11,8 @@ use super::{Limit, Page, Write};
 pub(super) trait Statements: Send + 'static {
     /// Whether a claim is one statement, which is a transaction by itself.
     const CLAIMS_ALONE: bool;
+    /// Whether creating and finishing are one statement each.
+    const CHANGES_ALONE: bool = true;
 
     async fn begin(&mut self);
     async fn commit(&mut self);
@@ -21,8 +23,9 @@ pub(super) trait Statements: Send + 'static {
     /// Claims jobs and returns them in the order of claims.
     async fn claim(&mut self, name: &str, limit: usize, now: i64) -> Vec<Claim>;
 
-    /// Finishes jobs, which all run under the claims given.
-    async fn finish(&mut self, claims: &[Claim], now: i64);
+    /// Finishes the jobs that run under their claims, and says which did. Servers only count: there
+    /// all must.
+    async fn finish(&mut self, claims: &[Claim], now: i64) -> Vec<bool>;
 
     async fn page(&mut self, after: Option<(Timestamp, JobId)>, size: usize) -> Page;
 }
@@ -57,24 +60,28 @@ impl<S: Statements> Limit for Server<S> {
         }
         let kinds = [creates.places.is_empty(), finishes.places.is_empty()];
         let statements = claims.len() + kinds.iter().filter(|empty| !**empty).count();
-        let alone = statements < 2 && (S::CLAIMS_ALONE || claims.is_empty());
+        let alone = match claims.is_empty() {
+            true => S::CHANGES_ALONE,
+            false => S::CLAIMS_ALONE,
+        };
+        let alone = alone && statements < 2;
         if !alone {
             self.0.begin().await;
         }
         if !creates.places.is_empty() {
             let ids = self.0.create(&creates.items, now).await;
-            creates.deal(
-                ids.into_iter().map(|id| Claim { id, fence: 0 }),
-                &mut answers,
-            );
+            let created = ids.into_iter().map(|id| Some(Claim { id, fence: 0 }));
+            creates.deal(created, &mut answers);
         }
         for (name, sorted) in &claims {
             let claimed = self.0.claim(name, sorted.items.len(), now).await;
-            sorted.deal(claimed.into_iter(), &mut answers);
+            sorted.deal(claimed.into_iter().map(Some), &mut answers);
         }
         if !finishes.places.is_empty() {
-            self.0.finish(&finishes.items, now).await;
-            finishes.deal(finishes.items.iter().copied(), &mut answers);
+            let done = self.0.finish(&finishes.items, now).await;
+            let finished = finishes.items.iter().zip(done);
+            let finished = finished.map(|(claim, done)| done.then_some(*claim));
+            finishes.deal(finished, &mut answers);
         }
         if !alone {
             self.0.commit().await;
@@ -108,9 +115,10 @@ impl<Item> Sorted<Item> {
         self.items.extend(items);
     }
 
-    fn deal(&self, mut claims: impl Iterator<Item = Claim>, answers: &mut [Vec<Claim>]) {
+    /// Deals an answer for each item, in their order.
+    fn deal(&self, mut claims: impl Iterator<Item = Option<Claim>>, answers: &mut [Vec<Claim>]) {
         for &(place, wanted) in &self.places {
-            answers[place].extend(claims.by_ref().take(wanted));
+            answers[place].extend(claims.by_ref().take(wanted).flatten());
         }
     }
 }

@@ -93,7 +93,8 @@ fn write(options: &Options, results: &Results) -> anyhow::Result<()> {
 /// The sides of one engine, each with the same jobs in a place of its own.
 struct Sides {
     store: Side,
-    limit: Option<Side>,
+    limit: Side,
+    /// Memory has no commit that could be shared, so nothing to be beside for many callers.
     single: Option<Side>,
     group: Option<Side>,
 }
@@ -115,26 +116,17 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
         about: about::about(engine, &ground).await?,
         figures: Vec::new(),
         facts: Vec::new(),
-        missing: Vec::new(),
     };
-    if sides.limit.is_none() {
-        results
-            .missing
-            .push("the engine driven directly".to_owned());
-    }
     let all = [
         Some(&sides.store),
-        sides.limit.as_ref(),
+        Some(&sides.limit),
         sides.single.as_ref(),
         sides.group.as_ref(),
     ];
     for side in all.into_iter().flatten() {
         side.fill_others(options.rows).await;
     }
-    let alone = [
-        ("store", Some(&sides.store)),
-        ("limit", sides.limit.as_ref()),
-    ];
+    let alone = [("store", Some(&sides.store)), ("limit", Some(&sides.limit))];
     for group in ["create", "claim", "finish"] {
         for batch in [1, 10, 100, 1000] {
             turns(options, &mut results, &Case::write(group, 1, batch), &alone).await;
@@ -158,9 +150,7 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
     turns(options, &mut results, &first, &alone).await;
     // Each side has a place in the middle of its own.
     let mut deep = sides.store.deep(options.rows / 2).await;
-    if let Some(limit) = &sides.limit {
-        deep.after = limit.deep(options.rows / 2).await.after;
-    }
+    deep.after = sides.limit.deep(options.rows / 2).await.after;
     turns(
         options,
         &mut results,
@@ -195,18 +185,18 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
     Ok(results)
 }
 
-async fn limit(engine: Engine, ground: &Ground) -> Option<Side> {
-    let mut limits = engine.limit(&ground.place().await, 1).await?;
+async fn limit(engine: Engine, ground: &Ground) -> Side {
+    let mut limits = engine.limit(&ground.place().await, 1).await;
     let limit = limits.pop().expect("one writer");
-    Some(Side::Limit(Arc::new(Mutex::new(limit))))
+    Side::Limit(Arc::new(Mutex::new(limit)))
 }
 
-/// The engine for many callers. Memory has no commit that could be shared.
+/// The engine for many callers.
 async fn raw(engine: Engine, ground: &Ground, writers: usize, merge: usize) -> Option<Side> {
     if engine == Engine::Memory {
         return None;
     }
-    let limits = engine.limit(&ground.place().await, writers).await?;
+    let limits = engine.limit(&ground.place().await, writers).await;
     Some(Side::Raw(Raw::spawn(limits, merge)))
 }
 

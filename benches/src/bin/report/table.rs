@@ -241,9 +241,6 @@ fn engine(results: &Results, plots: &[String]) -> String {
         }
     }
     text.push_str(&growth(results));
-    for missing in &results.missing {
-        let _ = writeln!(text, "\nNot measured: {missing}.");
-    }
     text
 }
 
