@@ -7,9 +7,9 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::load;
 use common::mysql::{Database, run};
 use common::proxy::Proxy;
+use common::{disk, load};
 use futures_util::future::join_all;
 use jobstore_core::{
     Action, ClaimRequest, Error, JobFilter, JobId, JobStore, JobStoreExt as _, NewJob, Update,
@@ -319,4 +319,13 @@ async fn with_verify_identity_only_the_right_server_is_talked_to() {
         };
         assert!(source.to_string().contains("TLS"), "{what}: {source}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_calls_and_loses_nothing() {
+    let server = Server::mariadb().with("innodb-log-file-size", "16M");
+    disk::fill(server, 224, async |url: String| {
+        open(MySqlOptions::new(url.parse().expect("a URL"))).await
+    })
+    .await;
 }

@@ -3,15 +3,14 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::Command;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::load;
 use common::postgres::Schema;
 use common::proxy::Proxy;
+use common::{disk, load};
 use futures_util::future::join_all;
 use jobstore_core::{
     Action, ClaimRequest, Error, JobFilter, JobId, JobStore, JobStoreExt as _, NewJob, Update,
@@ -345,89 +344,13 @@ fn faketime() -> Option<String> {
     library.map(str::to_owned)
 }
 
-/// A small file system of its own, gone when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// None where this may not be done.
-    fn of(mebibytes: u32) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("makes a folder");
-        let size = format!("size={mebibytes}m,mode=0755");
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(folder.path())
-            .output();
-        let mounted = mount.is_ok_and(|output| output.status.success());
-        mounted.then_some(Self(folder))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_calls_and_loses_nothing() {
-    let Some(disk) = SmallDisk::of(192) else {
-        println!("NOT RUN: mounting a small file system needs root");
-        return;
-    };
-    // What is removed when the disk is full, so that the server can go on.
-    let ballast = disk.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 32 << 20]).expect("writes");
     let server = Server::postgres()
         .with("max_wal_size", "32MB")
-        .with("min_wal_size", "32MB")
-        .within(disk.path());
-    let mut server = server.start().expect("starts");
-    let store = open(PostgresOptions::new(way_to(&server))).await;
-    let params = format!(r#"{{"text": "{}"}}"#, incompressible(40_000));
-    let mut created = Vec::new();
-    let error = loop {
-        let ids: Vec<JobId> = (0..20).map(|_| JobId::generate()).collect();
-        let jobs = ids.iter().map(|id| NewJob::new("a", &*params).with_id(*id));
-        match store.create_jobs(jobs.collect()).await {
-            Ok(_) => created.extend(ids),
-            Err(error) => break error,
-        }
-        assert!(created.len() < 20_000, "the disk is never full");
-    };
-    assert!(error.is_retryable(), "{error}");
-    std::fs::remove_file(&ballast).expect("removes");
-    // A server that could not write its log has stopped.
-    tokio::task::spawn_blocking(move || {
-        server.restart().expect("starts again");
-        server
+        .with("min_wal_size", "32MB");
+    disk::fill(server, 192, async |url: String| {
+        open(PostgresOptions::new(url.parse().expect("a URL"))).await
     })
-    .await
-    .map(|server| async move {
-        let found = load::again(|| store.get_jobs(&created[..100])).await;
-        assert!(
-            found.iter().all(Option::is_some),
-            "an acknowledged job is lost"
-        );
-        let all = JobFilter::default();
-        let counts = load::again(|| store.count_jobs(&all)).await;
-        assert!(
-            counts.total() >= created.len() as u64,
-            "an acknowledged job is lost"
-        );
-        load::again(|| store.create_job(NewJob::new("b", "{}"))).await;
-        drop(server);
-    })
-    .expect("does not panic")
     .await;
-}
-
-/// A text that the server cannot make smaller.
-fn incompressible(length: usize) -> String {
-    std::iter::repeat_with(fastrand::alphanumeric)
-        .take(length)
-        .collect()
 }

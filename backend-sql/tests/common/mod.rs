@@ -1,6 +1,8 @@
 //! What the tests against servers share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod disk;
 pub(crate) mod load;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
