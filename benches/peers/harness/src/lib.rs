@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
@@ -24,6 +24,20 @@ pub const PARAMS: &str = r#"{"to":"ada@example.org","template":"welcome","attemp
 
 /// The size of a page, and of a batch of new jobs.
 pub const BATCH: usize = 100;
+
+/// How many connections to a server a peer may have: as many as callers in the load that most figures are about.
+pub const CONNECTIONS: u32 = 16;
+
+/// The command line's first argument.
+///
+/// # Errors
+///
+/// When it is missing.
+pub fn place() -> Result<String> {
+    std::env::args()
+        .nth(1)
+        .context("the place of the database is missing")
+}
 
 /// A job queue, set up as its documentation recommends for speed, in a new database.
 #[async_trait]

@@ -4,25 +4,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use apalis::prelude::Filter;
 use jobstore_peers_harness::BATCH;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-
-/// How many connections a peer may have: as many as callers in the load that most figures are about.
-pub const CONNECTIONS: u32 = 16;
-
-/// The command line's first argument.
-///
-/// # Errors
-///
-/// When it is missing.
-pub fn place() -> Result<String> {
-    std::env::args()
-        .nth(1)
-        .context("the place of the database is missing")
-}
 
 /// Connects to PostgreSQL.
 ///

@@ -7,8 +7,10 @@ use anyhow::Result;
 use apalis::prelude::*;
 use apalis_postgres::{Config, PostgresStorage};
 use async_trait::async_trait;
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, PARAMS, Until, serve};
-use jobstore_peers_sqlx_09::{APALIS_POLL, CONNECTIONS, Page, connect_postgres, place};
+use jobstore_peers_harness::{
+    About, BATCH, CONNECTIONS, Contender, Handled, Operation, PARAMS, Until, place, serve,
+};
+use jobstore_peers_sqlx_09::{APALIS_POLL, Page, connect_postgres};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::watch;
