@@ -7,6 +7,7 @@
 
 mod load;
 mod protocol;
+mod workers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 
 pub use crate::load::serve;
 pub use crate::protocol::{About, Answer, Figure, Operation, Request};
+pub use crate::workers::run_workers;
 
 /// What every job carries.
 pub const PARAMS: &str = r#"{"to":"ada@example.org","template":"welcome","attempt":1}"#;

@@ -7,13 +7,12 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use azums::{Client, Job, JobListItem, PostgresBackend, StorageBackend as _};
 use jobstore_peers_harness::{
-    About, BATCH, CONNECTIONS, Contender, Handled, Operation, PARAMS, Until, place, serve,
+    About, BATCH, CONNECTIONS, Contender, Handled, Operation, PARAMS, Until, place, run_workers,
+    serve,
 };
 use jobstore_peers_sqlx_08::{connect_postgres, count};
 use serde_json::Value;
 use sqlx::PgPool;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 const QUEUE: &str = "mail";
 
@@ -87,22 +86,14 @@ impl Contender for Azums {
                 async { Ok(()) }
             })
             .await;
-        let stop = CancellationToken::new();
-        let mut workers = JoinSet::new();
-        for index in 0..CONNECTIONS {
+        run_workers(CONNECTIONS as usize, until, |index, stop| {
             let worker = self
                 .client
                 .clone()
                 .with_worker_id(format!("worker-{index}"));
-            let stop = stop.clone();
-            workers.spawn(async move { worker.run_with_shutdown(stop).await });
-        }
-        until.await;
-        stop.cancel();
-        while let Some(worker) = workers.join_next().await {
-            worker??;
-        }
-        Ok(())
+            async move { worker.run_with_shutdown(stop).await }
+        })
+        .await
     }
 
     async fn unfinished(&self) -> Result<usize> {
