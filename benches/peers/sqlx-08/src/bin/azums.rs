@@ -14,7 +14,9 @@ use jobstore_peers_sqlx_08::{connect_postgres, count};
 use serde_json::Value;
 use sqlx::PgPool;
 
-const QUEUE: &str = "mail";
+/// The queue for which its migrations make the partitions of this hour and the next. For another, the first creates of an
+/// hour fail when there are several at once.
+const QUEUE: &str = "default";
 
 /// The most jobs that it lists by one call.
 const LISTED: usize = 500;
