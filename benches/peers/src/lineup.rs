@@ -57,7 +57,7 @@ pub(crate) enum Program {
 }
 
 /// The folders of the packages that have the binaries.
-pub(crate) const WORKSPACES: [&str; 2] = ["sqlx-09", "rusqlite"];
+pub(crate) const WORKSPACES: [&str; 3] = ["sqlx-09", "sqlx-08", "rusqlite"];
 
 const POSTGRES: &[&str] = &["ours-postgres", "ours-postgres-single"];
 const FULL: &[&str] = &["ours-full", "ours-full-single"];
@@ -69,11 +69,16 @@ const NORMAL: &[&str] = &[
 ];
 
 /// Everybody.
-pub(crate) const ENTRIES: [Entry; 13] = [
+pub(crate) const ENTRIES: [Entry; 18] = [
     postgres("ours-postgres", "ours", &["batches", "postgres"], &[]),
     postgres("ours-postgres-single", "ours", &["single", "postgres"], &[]),
     postgres("apalis-postgres", "apalis-postgres", &[], POSTGRES),
     postgres("graphile", "graphile", &[], POSTGRES),
+    postgres("fang", "fang", &[], POSTGRES),
+    postgres("underway", "underway", &[], POSTGRES),
+    postgres("sqlxmq", "sqlxmq", &[], POSTGRES),
+    postgres("awa", "awa", &[], POSTGRES),
+    postgres("azums", "azums", &[], POSTGRES),
     sqlite("ours-full", "ours", &["batches", "sqlite-full"], &[]),
     sqlite("ours-full-single", "ours", &["single", "sqlite-full"], &[]),
     sqlite("ours-normal", "ours", &["batches", "sqlite-normal"], &[]),

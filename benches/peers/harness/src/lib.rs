@@ -7,23 +7,39 @@
 
 mod load;
 mod protocol;
+mod workers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
 pub use crate::load::serve;
 pub use crate::protocol::{About, Answer, Figure, Operation, Request};
+pub use crate::workers::run_workers;
 
 /// What every job carries.
 pub const PARAMS: &str = r#"{"to":"ada@example.org","template":"welcome","attempt":1}"#;
 
 /// The size of a page, and of a batch of new jobs.
 pub const BATCH: usize = 100;
+
+/// How many connections to a server a peer may have: as many as callers in the load that most figures are about.
+pub const CONNECTIONS: u32 = 16;
+
+/// The command line's first argument.
+///
+/// # Errors
+///
+/// When it is missing.
+pub fn place() -> Result<String> {
+    std::env::args()
+        .nth(1)
+        .context("the place of the database is missing")
+}
 
 /// A job queue, set up as its documentation recommends for speed, in a new database.
 #[async_trait]

@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use async_trait::async_trait;
 use effectum::{Job, JobRunner, Queue, RunningJob, Worker};
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, PARAMS, Until, serve};
+use jobstore_peers_harness::{
+    About, BATCH, Contender, Handled, Operation, PARAMS, Until, place, serve,
+};
 
 struct Effectum {
     queue: Queue,
@@ -15,8 +17,7 @@ struct Effectum {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let file = std::env::args().nth(1).context("effectum FILE")?;
-    let queue = Queue::new(Path::new(&file)).await?;
+    let queue = Queue::new(Path::new(&place()?)).await?;
     serve(Effectum { queue }).await
 }
 

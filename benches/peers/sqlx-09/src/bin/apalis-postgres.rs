@@ -7,14 +7,13 @@ use anyhow::Result;
 use apalis::prelude::*;
 use apalis_postgres::{Config, PostgresStorage};
 use async_trait::async_trait;
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, PARAMS, Until, serve};
-use jobstore_peers_sqlx_09::{APALIS_POLL, CONNECTIONS, Page, connect_postgres, place};
+use jobstore_peers_harness::{
+    About, BATCH, CONNECTIONS, Contender, Handled, PARAMS, Until, place, run_workers, serve,
+};
+use jobstore_peers_sqlx_09::apalis::{FETCHED, OPERATIONS, POLL, Page, mail};
+use jobstore_peers_sqlx_09::connect_postgres;
 use serde_json::Value;
 use sqlx::PgPool;
-use tokio::sync::watch;
-
-/// How many jobs a worker fetches at a time.
-const FETCHED: usize = 500;
 
 /// Each has one fetch under way.
 const WORKERS: usize = 4;
@@ -53,16 +52,7 @@ impl Contender for Apalis {
                 "{CONNECTIONS} connections, {WORKERS} workers, batch_size {FETCHED}, lock_tasks(false), with_pubsub"
             ),
             durability: "synchronous_commit=on".to_owned(),
-            operations: vec![
-                Operation::Create1,
-                Operation::Create16,
-                Operation::Create64,
-                Operation::CreateBatch,
-                Operation::Work,
-                Operation::FirstPage,
-                Operation::DeepPage,
-                Operation::PickUp,
-            ],
+            operations: OPERATIONS.to_vec(),
         }
     }
 
@@ -80,35 +70,21 @@ impl Contender for Apalis {
     }
 
     async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()> {
-        async fn mail(_mail: Value, handled: Data<Arc<Handled>>) -> Result<(), BoxDynError> {
-            handled.one();
-            Ok(())
-        }
-        let (stop, stopped) = watch::channel(false);
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|index| {
-                let mut stopped = stopped.clone();
-                let worker = WorkerBuilder::new(format!("worker-{index}"))
-                    .backend(
-                        self.storage
-                            .clone()
-                            .with_pubsub()
-                            .poll_with_interval(APALIS_POLL),
-                    )
-                    .data(Arc::clone(&handled))
-                    .build(mail);
-                tokio::spawn(worker.run_until(async move {
-                    let stopped = stopped.wait_for(|stopped| *stopped).await;
-                    stopped.map(|_| ()).map_err(std::io::Error::other)
-                }))
-            })
-            .collect();
-        until.await;
-        stop.send(true)?;
-        for worker in workers {
-            worker.await??;
-        }
-        Ok(())
+        run_workers(WORKERS, until, |index, stop| {
+            let backend = self.storage.clone().with_pubsub();
+            let worker = WorkerBuilder::new(format!("worker-{index}"))
+                .backend(backend.poll_with_interval(POLL))
+                .data(Arc::clone(&handled))
+                .build(mail);
+            async move {
+                let stopped = async move {
+                    stop.cancelled().await;
+                    Ok::<_, std::io::Error>(())
+                };
+                Ok(worker.run_until(stopped).await?)
+            }
+        })
+        .await
     }
 
     async fn unfinished(&self) -> Result<usize> {

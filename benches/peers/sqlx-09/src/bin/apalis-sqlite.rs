@@ -7,14 +7,11 @@ use anyhow::{Context as _, Result, bail};
 use apalis::prelude::*;
 use apalis_sqlite::{Config, SqliteStorage};
 use async_trait::async_trait;
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, PARAMS, Until, serve};
-use jobstore_peers_sqlx_09::{APALIS_POLL, Page};
+use jobstore_peers_harness::{About, BATCH, Contender, Handled, PARAMS, Until, serve};
+use jobstore_peers_sqlx_09::apalis::{FETCHED, OPERATIONS, POLL, Page, mail};
 use serde_json::Value;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-
-/// How many jobs the worker fetches at a time.
-const FETCHED: usize = 500;
 
 struct Apalis {
     pool: SqlitePool,
@@ -76,16 +73,7 @@ impl Contender for Apalis {
             version: "1.0.0".to_owned(),
             settings: format!("1 connection, 1 worker, batch_size {FETCHED}, lock_tasks(false)"),
             durability: self.durability.to_owned(),
-            operations: vec![
-                Operation::Create1,
-                Operation::Create16,
-                Operation::Create64,
-                Operation::CreateBatch,
-                Operation::Work,
-                Operation::FirstPage,
-                Operation::DeepPage,
-                Operation::PickUp,
-            ],
+            operations: OPERATIONS.to_vec(),
         }
     }
 
@@ -103,12 +91,8 @@ impl Contender for Apalis {
     }
 
     async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()> {
-        async fn mail(_mail: Value, handled: Data<Arc<Handled>>) -> Result<(), BoxDynError> {
-            handled.one();
-            Ok(())
-        }
         let worker = WorkerBuilder::new("worker")
-            .backend(self.storage.clone().poll_with_interval(APALIS_POLL))
+            .backend(self.storage.clone().poll_with_interval(POLL))
             .data(handled)
             .build(mail);
         worker

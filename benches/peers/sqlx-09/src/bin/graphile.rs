@@ -10,8 +10,10 @@ use graphile_worker::{
     IntoTaskHandlerResult, JobSpec, LocalQueueConfig, TaskHandler, WorkerContext, WorkerOptions,
     WorkerUtils,
 };
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, Until, serve};
-use jobstore_peers_sqlx_09::{CONNECTIONS, connect_postgres, place};
+use jobstore_peers_harness::{
+    About, BATCH, CONNECTIONS, Contender, Handled, Operation, Until, place, serve,
+};
+use jobstore_peers_sqlx_09::connect_postgres;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 

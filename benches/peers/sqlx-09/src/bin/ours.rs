@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::str::FromStr as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +13,12 @@ use jobstore_core::{
     Action, ClaimRequest, DeleteRequest, JobFilter, JobId, JobStatus, JobStore, JobStoreExt as _,
     NewJob, PageRequest, Update,
 };
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, PARAMS, Until, serve};
+use jobstore_peers_harness::{
+    About, BATCH, Contender, Handled, Operation, PARAMS, Until, run_workers, serve,
+};
 use jobstore_sql::{PostgresOptions, SqliteOptions, sqlite::Synchronous};
 use sqlx::postgres::PgConnectOptions;
-use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// How long a worker that finds nothing waits: the default of `jobstore work`.
 const POLL: Duration = Duration::from_millis(250);
@@ -101,27 +102,14 @@ impl Contender for Ours {
     }
 
     async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()> {
-        let ended = Arc::new(AtomicBool::new(false));
-        let mut workers = JoinSet::new();
-        for index in 0..self.workers {
+        run_workers(self.workers, until, |index, stop| {
             let request = ClaimRequest::new(format!("worker-{index}"), Duration::from_secs(60))
                 .with_job_name("mail")
                 .with_limit(self.limit);
-            let worker = work(
-                Arc::clone(&self.store),
-                request,
-                self.delete,
-                Arc::clone(&handled),
-                Arc::clone(&ended),
-            );
-            workers.spawn(worker);
-        }
-        until.await;
-        ended.store(true, Ordering::Relaxed);
-        while let Some(worker) = workers.join_next().await {
-            worker??;
-        }
-        Ok(())
+            let store = Arc::clone(&self.store);
+            work(store, request, self.delete, Arc::clone(&handled), stop)
+        })
+        .await
     }
 
     async fn unfinished(&self) -> Result<usize> {
@@ -174,9 +162,9 @@ async fn work(
     request: ClaimRequest,
     delete: bool,
     handled: Arc<Handled>,
-    ended: Arc<AtomicBool>,
+    stop: CancellationToken,
 ) -> Result<()> {
-    while !ended.load(Ordering::Relaxed) {
+    while !stop.is_cancelled() {
         let jobs = store.claim_jobs(&request).await?;
         if jobs.is_empty() {
             tokio::time::sleep(POLL).await;

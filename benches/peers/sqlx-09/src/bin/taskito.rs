@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, Operation, PARAMS, Until, serve};
-use jobstore_peers_sqlx_09::place;
+use jobstore_peers_harness::{
+    About, BATCH, Contender, Handled, Operation, PARAMS, Until, place, serve,
+};
 use taskito::{
     Job, NewJob, SchedulerConfig, SqliteStorage, Storage as _, StorageBackend, Worker, now_millis,
 };
