@@ -73,6 +73,7 @@ impl Dialect for MySql {
         format!("jobs FORCE INDEX ({index})")
     }
 
+    // Each row of an update that tells them apart is compared with all rows of its statement.
     fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
         pieces(rows, 64)
     }

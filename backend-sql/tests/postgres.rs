@@ -11,9 +11,9 @@ use common::postgres::{Schema, server};
 use futures_util::future::join_all;
 use jobstore_core::{
     Action, ClaimRequest, DeleteRequest, Error, Job, JobFilter, JobId, JobStatus, JobStore,
-    JobStoreExt as _, NewJob, Order, PageRequest, Result, Update,
+    JobStoreExt as _, NewJob, Order, PageRequest, Result, RetryPolicy, Update, claimed,
 };
-use jobstore_sql::{PostgresJobStore, PostgresOptions};
+use jobstore_sql::{ClaimBy, PostgresJobStore, PostgresOptions};
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -398,6 +398,40 @@ async fn a_row_that_somebody_holds_is_passed_over_by_claims() {
         claimed.iter().map(|job| job.id).collect::<Vec<_>>(),
         [held.id]
     );
+}
+
+#[tokio::test]
+async fn a_claim_writes_what_core_makes_of_the_job() {
+    // A claim of rows that are locked is one statement, a claim by guard another; both say in SQL what
+    // `claimed` says.
+    for by in [ClaimBy::SkipLocked, ClaimBy::Guard] {
+        let schema = Schema::new();
+        let store = schema.options().with_claim_by(by).open().await;
+        let store = store.expect("opens");
+        let job = NewJob::new("a", r#"{"to": "a@example.org"}"#).with_unique_key("key");
+        let job = create(&store, job).await;
+        let request = ClaimRequest::new("w", Duration::from_secs(60));
+        let first = store.claim_jobs(&request).await.expect("claims");
+        // Before it is claimed again it has an error, a retry and a fence.
+        let policy = RetryPolicy {
+            base: Duration::ZERO,
+            ..RetryPolicy::default()
+        };
+        let retry = Action::RetryOrFail {
+            error: "no".to_owned(),
+            policy,
+        };
+        let update = Update::new(first[0].claim(), retry);
+        let before = store.update_job(update).await.expect("retries");
+        let claimed_jobs = store.claim_jobs(&request).await.expect("claims");
+        let [after] = claimed_jobs.as_slice() else {
+            panic!("{by:?}: {claimed_jobs:?}");
+        };
+        let expected = claimed(&before, &request.lease, after.last_update_time);
+        assert_eq!(*after, expected, "{by:?}");
+        let stored = store.get_job(job.id).await.expect("gets");
+        assert_eq!(stored, expected, "{by:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
