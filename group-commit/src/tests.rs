@@ -154,6 +154,34 @@ async fn calls_that_wait_share_the_next_transaction() {
     assert_eq!(test.seen(), [1, 4]);
 }
 
+/// On the runtime that services use: its threads run a task that was just woken before all others,
+/// which is what parts the callers. Everything runs on its one worker, so the order is fixed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn callers_that_were_answered_together_call_again_together() {
+    let run = tokio::spawn(async {
+        let test = Test::new([], None);
+        let first = test.call(Kind::Claim).await;
+        let mut callers = Vec::new();
+        for _ in 0..4 {
+            let writer = test.writer.clone();
+            callers.push(tokio::spawn(async move {
+                for _ in 0..3 {
+                    writer.update(Vec::new()).await?;
+                }
+                Ok(())
+            }));
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        test.permits.add_permits(1000);
+        assert!(first.await.expect("no panic").is_ok());
+        assert_eq!(successes(callers).await, [true; 4]);
+        test.seen()
+    });
+    assert_eq!(run.await.expect("no panic"), [1, 4, 4, 4]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_conflict_is_tried_again() {
     let test = Test::new([Failure::Conflict(busy()), Failure::Conflict(busy())], None);
