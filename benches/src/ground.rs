@@ -48,6 +48,14 @@ impl Ground {
         }
     }
 
+    /// Takes away what earlier work left behind in all places; see [`settle`].
+    pub async fn settle(&self) {
+        let Some(server) = &self.server else { return };
+        for place in 0..self.places.load(Ordering::Relaxed) {
+            settle(self.engine, &at(server, &format!("bench_{place}"))).await;
+        }
+    }
+
     /// The engine's version, as it says or as it is locked.
     pub async fn version(&self) -> String {
         let url = self.server.as_ref().map(Server::url).unwrap_or_default();
@@ -95,6 +103,7 @@ pub fn open(url: &str) -> BoxFuture<'_, Arc<dyn JobStore>> {
 pub struct DataSet {
     /// The store.
     pub store: Arc<dyn JobStore>,
+    engine: Engine,
     folder: PathBuf,
     // Ended after the store.
     server: Option<Server>,
@@ -129,8 +138,16 @@ impl DataSet {
         }
         Self {
             store,
+            engine,
             folder,
             server,
+        }
+    }
+
+    /// Takes away what earlier work left behind; see [`settle`].
+    pub async fn settle(&self) {
+        if let Some(server) = &self.server {
+            settle(self.engine, &server.url()).await;
         }
     }
 
@@ -197,8 +214,25 @@ async fn database(engine: Engine, server: &Server, name: &str) -> String {
         let mut connection = connect::<MySqlConnection>(&url).await;
         connection.execute(create).await.expect("creates");
     }
+    at(server, name)
+}
+
+/// The URL of a database of this server.
+fn at(server: &Server, name: &str) -> String {
+    let url = server.url();
     let (server, _) = url.rsplit_once('/').expect("a database");
     format!("{server}/{name}")
+}
+
+/// Has PostgreSQL take away the dead rows of a database. It does so by itself once a minute, so what
+/// a statement costs in between would depend on whether that happened just before, on one side or the
+/// other. What they cost is measured by `postgres-dead-rows`.
+async fn settle(engine: Engine, url: &str) {
+    if engine == Engine::Postgres {
+        let mut connection = connect::<PgConnection>(url).await;
+        let vacuumed = connection.execute("VACUUM ANALYZE").await;
+        vacuumed.expect("vacuums");
+    }
 }
 
 async fn connect<C: Connection>(url: &str) -> C {

@@ -15,7 +15,6 @@ const WALKED: usize = 1_000_000;
 pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Results) {
     let before = memory("VmRSS:");
     let set = DataSet::open(options.engine, rows).await;
-    let side = Side::Store(Arc::clone(&set.store));
     let mut fact = |name: &str, value: f64, unit: &str| {
         results.facts.push(Fact {
             name: name.to_owned(),
@@ -28,13 +27,14 @@ pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Result
         Engine::Memory => fact("memory", memory("VmRSS:") - before, "MiB"),
         _ => fact("disk", set.disk() as f64 / f64::from(1 << 20), "MiB"),
     }
-    let deep = side.deep(rows / 2).await;
+    let deep = Side::Store(Arc::clone(&set.store));
+    let deep = deep.deep(rows / 2).await;
     for case in filters(&deep, set.store.now()) {
-        run(options, rows, &case, &side, results).await;
+        run(options, rows, &case, &set, results).await;
     }
     for batch in [1, 10, 100] {
         let case = Case::write("claim", 1, batch);
-        let runs = run(options, rows, &case, &side, results).await;
+        let runs = run(options, rows, &case, &set, results).await;
         for run in &runs {
             run.delete(&*set.store).await;
         }
@@ -43,7 +43,7 @@ pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Result
         // Linux forgets the most memory that was in use when 5 is written there.
         let is_reset = fs::write("/proc/self/clear_refs", "5").is_ok();
         let before = memory("VmRSS:");
-        run(options, rows, &Case::walk(), &side, results).await;
+        run(options, rows, &Case::walk(), &set, results).await;
         if is_reset {
             let more = memory("VmHWM:") - before;
             results.facts.push(Fact {
@@ -54,7 +54,6 @@ pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Result
             });
         }
     }
-    drop(side);
     set.close();
 }
 
@@ -62,15 +61,18 @@ async fn run(
     options: &Options,
     rows: usize,
     case: &Case,
-    side: &Side,
+    set: &DataSet,
     results: &mut Results,
 ) -> Vec<Run> {
+    let side = Side::Store(Arc::clone(&set.store));
+    set.settle().await;
     let calls = case
-        .calls_in(side, options.time(), options.jobs.min(10_000))
+        .calls_in(&side, options.time(), options.jobs.min(10_000))
         .await;
     let mut runs = Vec::new();
     for _ in 0..options.rounds {
-        runs.push(case.run(side, calls).await);
+        set.settle().await;
+        runs.push(case.run(&side, calls).await);
     }
     let mut figure = Figure::of(case, rows, "store", &runs);
     eprintln!(

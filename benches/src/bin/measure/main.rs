@@ -100,6 +100,12 @@ struct Sides {
 }
 
 /// The store beside its engine.
+struct Comparison<'a> {
+    options: &'a Options,
+    ground: Ground,
+    results: Results,
+}
+
 async fn compare(options: &Options) -> anyhow::Result<Results> {
     let engine = options.engine;
     let ground = Ground::new(engine);
@@ -110,12 +116,16 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
         single: raw(engine, &ground, engine.writers(), 1).await,
         group: raw(engine, &ground, 1, MERGED).await,
     };
-    let mut results = Results {
-        engine: engine.name().to_owned(),
-        title: engine.to_string(),
-        about: about::about(engine, &ground).await?,
-        figures: Vec::new(),
-        facts: Vec::new(),
+    let mut compared = Comparison {
+        options,
+        results: Results {
+            engine: engine.name().to_owned(),
+            title: engine.to_string(),
+            about: about::about(engine, &ground).await?,
+            figures: Vec::new(),
+            facts: Vec::new(),
+        },
+        ground,
     };
     let all = [
         Some(&sides.store),
@@ -129,35 +139,19 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
     let alone = [("store", Some(&sides.store)), ("limit", Some(&sides.limit))];
     for group in ["create", "claim", "finish"] {
         for batch in [1, 10, 100, 1000] {
-            turns(options, &mut results, &Case::write(group, 1, batch), &alone).await;
+            compared.turns(&Case::write(group, 1, batch), &alone).await;
         }
     }
-    turns(
-        options,
-        &mut results,
-        &Case::write("lifecycle", 1, 1),
-        &alone[..1],
-    )
-    .await;
-    turns(
-        options,
-        &mut results,
-        &Case::write("lifecycle", 1, 100),
-        &alone,
-    )
-    .await;
+    let lifecycles = |batch| Case::write("lifecycle", 1, batch);
+    compared.turns(&lifecycles(1), &alone[..1]).await;
+    compared.turns(&lifecycles(100), &alone).await;
     let first = Case::page("first page", Listing::default());
-    turns(options, &mut results, &first, &alone).await;
+    compared.turns(&first, &alone).await;
     // Each side has a place in the middle of its own.
     let mut deep = sides.store.deep(options.rows / 2).await;
     deep.after = sides.limit.deep(options.rows / 2).await.after;
-    turns(
-        options,
-        &mut results,
-        &Case::page("page in the middle", deep),
-        &alone,
-    )
-    .await;
+    let deep = Case::page("page in the middle", deep);
+    compared.turns(&deep, &alone).await;
     let many = [
         ("store", Some(&sides.store)),
         ("single", sides.single.as_ref()),
@@ -165,24 +159,14 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
     ];
     for callers in [8, 64] {
         for group in ["create", "claim", "finish", "lifecycle"] {
-            turns(
-                options,
-                &mut results,
-                &Case::write(group, callers, 1),
-                &many,
-            )
-            .await;
+            compared.turns(&Case::write(group, callers, 1), &many).await;
         }
-        turns(
-            options,
-            &mut results,
-            &Case::write("mixed", callers, 1),
-            &many[..1],
-        )
-        .await;
+        let mixed = Case::write("mixed", callers, 1);
+        compared.turns(&mixed, &many[..1]).await;
     }
-    pick_up::measure(options, &sides.store, &mut results).await;
-    Ok(results)
+    compared.ground.settle().await;
+    pick_up::measure(options, &sides.store, &mut compared.results).await;
+    Ok(compared.results)
 }
 
 async fn limit(engine: Engine, ground: &Ground) -> Side {
@@ -200,34 +184,34 @@ async fn raw(engine: Engine, ground: &Ground, writers: usize, merge: usize) -> O
     Some(Side::Raw(Raw::spawn(limits, merge)))
 }
 
-/// A case on each of the sides there are, in turns.
-async fn turns(
-    options: &Options,
-    results: &mut Results,
-    case: &Case,
-    sides: &[(&str, Option<&Side>)],
-) {
-    let mut rounds: Vec<(&str, &Side, usize, Vec<Run>)> = Vec::new();
-    for (name, side) in sides {
-        if let Some(side) = side {
-            let calls = case.calls_in(side, options.time(), options.jobs).await;
-            rounds.push((name, side, calls, Vec::new()));
+impl Comparison<'_> {
+    /// A case on each of the sides there are, in turns.
+    async fn turns(&mut self, case: &Case, sides: &[(&str, Option<&Side>)]) {
+        let options = self.options;
+        let mut rounds: Vec<(&str, &Side, usize, Vec<Run>)> = Vec::new();
+        for (name, side) in sides {
+            if let Some(side) = side {
+                self.ground.settle().await;
+                let calls = case.calls_in(side, options.time(), options.jobs).await;
+                rounds.push((name, side, calls, Vec::new()));
+            }
         }
-    }
-    for _ in 0..options.rounds {
-        // Every other round goes the other way, so that nobody is always behind the same one.
-        rounds.reverse();
-        for (_, side, calls, runs) in &mut rounds {
-            runs.push(case.run(side, *calls).await);
+        for _ in 0..options.rounds {
+            // Every other round goes the other way, so that nobody is always behind the same one.
+            rounds.reverse();
+            for (_, side, calls, runs) in &mut rounds {
+                self.ground.settle().await;
+                runs.push(case.run(side, *calls).await);
+            }
         }
-    }
-    for (name, _, _, runs) in &rounds {
-        let figure = Figure::of(case, options.rows, name, runs);
-        eprintln!(
-            "{}: {case}, {name}: {:.0} jobs/s",
-            options.engine,
-            figure.rate()
-        );
-        results.figures.push(figure);
+        for (name, _, _, runs) in &rounds {
+            let figure = Figure::of(case, options.rows, name, runs);
+            eprintln!(
+                "{}: {case}, {name}: {:.0} jobs/s",
+                options.engine,
+                figure.rate()
+            );
+            self.results.figures.push(figure);
+        }
     }
 }
