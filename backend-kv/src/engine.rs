@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use jobstore_core::{Order, Result};
@@ -12,6 +13,9 @@ pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The entries of a range, in order.
 pub type Entries<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 'a>;
+
+/// What is shown the key and the value of an entry, and says whether it wants the next.
+pub type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 
 /// What a returned call means after a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,4 +106,21 @@ pub trait View {
     ///
     /// What the engine brings about.
     fn range<'a>(&'a self, from: &[u8], to: &[u8], order: Order) -> Result<Entries<'a>>;
+
+    /// Shows the entries of a [`range`](Self::range) where they lie, until no more are wanted.
+    ///
+    /// What is given here makes copies of them. An engine that can do without should.
+    ///
+    /// # Errors
+    ///
+    /// What the engine brings about, and what `each` returns.
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, each: &mut Each<'_>) -> Result<()> {
+        for entry in self.range(from, to, order)? {
+            let (key, value) = entry?;
+            if each(&key, &value)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }

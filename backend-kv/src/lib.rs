@@ -36,7 +36,7 @@ mod value;
 mod write;
 
 pub use crate::check::{CheckReport, Difference, Repair};
-pub use crate::engine::{Changes, Durability, Engine, Entries, Opening, View};
+pub use crate::engine::{Changes, Durability, Each, Engine, Entries, Opening, View};
 pub use crate::store::{KvJobStore, Options};
 
 /// What [`Engine::apply`] fails with.

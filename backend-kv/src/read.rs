@@ -17,7 +17,7 @@ use jobstore_core::{
 
 use crate::engine::{Engine, View};
 use crate::key::{self, Key, Place};
-use crate::record::{CHUNK, find, load_all, range, read, readable};
+use crate::record::{CHUNK, find, load_all, range, read, readable, scan};
 
 /// How many places a round looks at when not every one counts.
 const ROUND: usize = 1000;
@@ -96,18 +96,20 @@ fn walk(
     if everything {
         let (from, to) = bounds(Key::new(key::JOB), filter, start, order);
         let mut looked_at = 0;
-        for entry in range(view, &from, &to, order)? {
-            let (key, value) = entry?;
-            let Some(place) = key::place_of(&key, &value) else {
-                continue;
+        let mut more = false;
+        scan(view, &from, &to, order, &mut |key, value| {
+            let Some(place) = key::place_of(key, value) else {
+                return Ok(ControlFlow::Continue(()));
             };
             looked_at += 1;
-            let job = readable(read(view, place, &value))?.map(|record| Some(record.job));
-            if each(place, job).is_break() || looked_at == limit {
-                return Ok(true);
-            }
-        }
-        return Ok(false);
+            let job = readable(read(view, place, value))?.map(|record| Some(record.job));
+            more = each(place, job).is_break() || looked_at == limit;
+            Ok(match more {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
+        return Ok(more);
     }
     let places: Vec<Place> = match &filter.ids {
         Some(ids) => with_ids(view, ids, start, order)?,

@@ -2,7 +2,7 @@
 
 use jobstore_core::{Error, Job, JobId, JobStatus, Order, Result};
 
-use crate::engine::{Entries, View};
+use crate::engine::{Each, Entries, View};
 use crate::key::{self, Key, Place};
 use crate::transaction::Transaction;
 use crate::value::{self, PIECE, Record, Text};
@@ -15,7 +15,8 @@ const STEPS: usize = 8;
 /// memory together.
 pub(crate) const CHUNK: usize = 32;
 
-/// The entries of a range, which may be empty. Every range that is read is read through this.
+/// The entries of a range, which may be empty. Every range that is read is read through this, or
+/// through [`scan`].
 pub(crate) fn range<'a>(
     view: &'a (impl View + ?Sized),
     from: &[u8],
@@ -25,6 +26,20 @@ pub(crate) fn range<'a>(
     match from < to {
         true => view.range(from, to, order),
         false => Ok(Box::new(std::iter::empty())),
+    }
+}
+
+/// Shows the entries of a range, which may be empty, where they lie.
+pub(crate) fn scan(
+    view: &(impl View + ?Sized),
+    from: &[u8],
+    to: &[u8],
+    order: Order,
+    each: &mut Each<'_>,
+) -> Result<()> {
+    match from < to {
+        true => view.scan(from, to, order, each),
+        false => Ok(()),
     }
 }
 
@@ -82,7 +97,7 @@ pub(crate) fn load_all(
     };
     for index in order {
         if let Some(value) = sweep.value(&key::job(places[index]))? {
-            found[index] = readable(read(view, places[index], &value).map(Some))?;
+            found[index] = readable(read(view, places[index], value).map(Some))?;
         }
     }
     Ok(found)
@@ -107,21 +122,26 @@ struct Sweep<'a, V: ?Sized> {
 }
 
 impl<V: View + ?Sized> Sweep<'_, V> {
-    fn value(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn value(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
+        let before = |ahead: &Option<(Vec<u8>, Vec<u8>)>| {
+            let ahead = ahead.as_ref();
+            ahead.is_none_or(|(ahead, _)| ahead.as_slice() < key)
+        };
         for _ in 0..STEPS {
-            match &self.ahead {
-                Some((ahead, value)) if ahead == key => return Ok(Some(value.clone())),
-                Some((ahead, _)) if ahead.as_slice() > key => return Ok(None),
-                _ => self.ahead = self.entries.next().transpose()?,
+            if !before(&self.ahead) {
+                break;
             }
+            self.ahead = self.entries.next().transpose()?;
             if self.ahead.is_none() {
                 break;
             }
         }
-        self.entries = self.view.range(key, &self.to, Order::Ascending)?;
-        self.ahead = self.entries.next().transpose()?;
+        if before(&self.ahead) {
+            self.entries = self.view.range(key, &self.to, Order::Ascending)?;
+            self.ahead = self.entries.next().transpose()?;
+        }
         let found = self.ahead.as_ref().filter(|(ahead, _)| ahead == key);
-        Ok(found.map(|(_, value)| value.clone()))
+        Ok(found.map(|(_, value)| value.as_slice()))
     }
 }
 

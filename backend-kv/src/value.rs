@@ -8,6 +8,7 @@
 //! Texts past [`MAX_INLINE`] bytes stand apart, in pieces with keys of their own. So an update does
 //! not write megabytes of params again, and no value is long, which engines like.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jobstore_core::{Error, Job, JobId, JobParams, JobStatus, Result, Timestamp};
@@ -212,29 +213,31 @@ pub(crate) fn decode(
         }
     }
     let mut reader = Reader { id, fields };
-    let mut texts = [const { None }; 3];
-    for (index, text) in Text::ALL.into_iter().enumerate() {
-        let inline = reader.text(text as u8, "a text")?;
-        texts[index] = match lengths[index] {
-            None => inline,
-            Some(length) => {
-                // Longer than any that is stored, so not worth looking for.
-                let length = usize::try_from(length).ok().filter(|n| *n < 1 << 30);
-                let length = length.ok_or_else(|| unreadable("a text's length is wrong"))?;
-                let bytes = apart(text, length)?;
-                let text = String::from_utf8(bytes);
-                Some(text.map_err(|_| unreadable("a text is not UTF-8"))?)
-            }
+    // Not copied yet: params are kept in another form than the other texts.
+    let mut text = |index: usize| -> Result<Option<Cow<'_, str>>> {
+        let text = Text::ALL[index];
+        let inline = reader.str(text as u8, "a text")?;
+        let Some(length) = lengths[index] else {
+            return Ok(inline.map(Cow::Borrowed));
         };
-    }
-    let [params, result, last_error] = texts;
+        // Longer than any that is stored, so not worth looking for.
+        let length = usize::try_from(length).ok().filter(|n| *n < 1 << 30);
+        let length = length.ok_or_else(|| unreadable("a text's length is wrong"))?;
+        let text = String::from_utf8(apart(text, length)?);
+        let text = text.map_err(|_| unreadable("a text is not UTF-8"))?;
+        Ok(Some(Cow::Owned(text)))
+    };
+    let params = text(0)?.ok_or_else(|| unreadable("params are missing"))?;
+    let params = JobParams::new(params);
+    let result = text(1)?.map(Cow::into_owned);
+    let last_error = text(2)?.map(Cow::into_owned);
     let status = i32::try_from(reader.signed(tag::STATUS, "status")?.unwrap_or(-1)).unwrap_or(-1);
     let job = Job {
         id,
         job_name: reader
             .text(tag::NAME, "job_name")?
             .ok_or_else(|| unreadable("job_name is missing"))?,
-        params: JobParams::new(params.ok_or_else(|| unreadable("params are missing"))?),
+        params,
         timeout: reader.timeout()?,
         status: JobStatus::from_i32(status)
             .ok_or_else(|| unreadable(&format!("status {status} is unknown")))?,
@@ -285,12 +288,14 @@ impl<'a> Reader<'a> {
         self.fields[usize::from(tag)].take()
     }
 
-    fn text(&mut self, tag: u8, name: &str) -> Result<Option<String>> {
-        let text = self
-            .field(tag)
-            .map(|bytes| String::from_utf8(bytes.to_vec()));
+    fn str(&mut self, tag: u8, name: &str) -> Result<Option<&'a str>> {
+        let text = self.field(tag).map(str::from_utf8);
         text.transpose()
             .map_err(|_| unreadable(self.id, &format!("{name} is not UTF-8")))
+    }
+
+    fn text(&mut self, tag: u8, name: &str) -> Result<Option<String>> {
+        Ok(self.str(tag, name)?.map(str::to_owned))
     }
 
     fn unsigned<N: TryFrom<u64>>(&mut self, tag: u8, name: &str) -> Result<Option<N>> {

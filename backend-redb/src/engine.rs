@@ -7,7 +7,7 @@ use std::path::Path;
 
 use jobstore_core::{Error, Order, Result};
 use jobstore_kv::error::{backend, incompatible, unavailable};
-use jobstore_kv::{Changes, Durability, Engine, Entries, Failure, Opening, View};
+use jobstore_kv::{Changes, Durability, Each, Engine, Entries, Failure, Opening, View};
 use redb::{
     Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, StorageError, TableDefinition,
     TableError, TableHandle as _,
@@ -121,6 +121,23 @@ impl View for RedbView {
             Order::Ascending => Box::new(entries.map(pair)),
             Order::Descending => Box::new(entries.rev().map(pair)),
         })
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, each: &mut Each<'_>) -> Result<()> {
+        let Some(table) = &self.0 else {
+            return Ok(());
+        };
+        let mut entries = table.range(from..to).map_err(|e| error(e.into()))?;
+        while let Some(entry) = match order {
+            Order::Ascending => entries.next(),
+            Order::Descending => entries.next_back(),
+        } {
+            let (key, value) = entry.map_err(|e| error(e.into()))?;
+            if each(key.value(), value.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

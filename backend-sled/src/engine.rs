@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jobstore_core::{Error, Order, Result};
 use jobstore_kv::error::{backend, incompatible, unavailable};
-use jobstore_kv::{Changes, Durability, Engine, Entries, Failure, Opening, View};
+use jobstore_kv::{Changes, Durability, Each, Engine, Entries, Failure, Opening, View};
 use sled::Batch;
 
 /// How long to wait for a handle of our own to be gone.
@@ -142,6 +142,20 @@ impl View for SledView<'_> {
             Order::Ascending => Box::new(entries.map(pair)),
             Order::Descending => Box::new(entries.rev().map(pair)),
         })
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, each: &mut Each<'_>) -> Result<()> {
+        let mut entries = self.db.range(from..to);
+        while let Some(entry) = match order {
+            Order::Ascending => entries.next(),
+            Order::Descending => entries.next_back(),
+        } {
+            let (key, value) = entry.map_err(error)?;
+            if each(&key, &value)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
