@@ -38,14 +38,15 @@ pub(crate) fn get<E: Engine>(engine: &E, ids: &[JobId]) -> Result<Vec<Option<Job
     jobs.collect()
 }
 
+/// Lists from the place after which the page starts, as [`PageRequest::start`] gave it.
 pub(crate) fn list<E: Engine>(
     engine: &E,
     filter: &JobFilter,
     page: &PageRequest,
+    mut start: Option<Place>,
 ) -> Result<PagedList<Job>> {
     let matcher = filter.compile()?;
     let size = page.size as usize;
-    let mut start = page.start(&matcher)?;
     let mut list = PagedList {
         items: Vec::with_capacity(size),
         token: None,
@@ -60,7 +61,8 @@ pub(crate) fn list<E: Engine>(
         let more = walk(&*view, filter, start, page.order, limit, |place, job| {
             start = Some(place);
             match job {
-                Ok(job) => list.items.extend(job.filter(|job| matcher.matches(job))),
+                Ok(Some(job)) if matcher.matches(&job) => list.items.push(job),
+                Ok(_) => {}
                 Err(error) => list.unreadable.push(error),
             }
             match list.items.len() < size {

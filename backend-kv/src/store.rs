@@ -399,9 +399,9 @@ impl<E: Engine> JobStore for KvJobStore<E> {
     }
 
     async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<PagedList<Job>> {
-        page.start(&filter.compile()?)?;
+        let start = page.start(&filter.compile()?)?;
         let (filter, page) = (filter.clone(), page.clone());
-        self.run(move |shared| read::list(&shared.engine, &filter, &page))
+        self.run(move |shared| read::list(&shared.engine, &filter, &page, start))
             .await
     }
 

@@ -152,7 +152,15 @@ fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Takes a varint from the front.
+#[inline]
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    // Lengths and most numbers are one byte.
+    if let Some((&byte, rest)) = bytes.split_first()
+        && byte < 0x80
+    {
+        *bytes = rest;
+        return Some(u64::from(byte));
+    }
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;
@@ -170,6 +178,7 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// Takes a tag and the bytes of its field from the front.
+#[inline]
 fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (&tag, rest) = bytes.split_first()?;
     *bytes = rest;
@@ -202,12 +211,11 @@ pub(crate) fn decode(
     while !rest.is_empty() {
         let whole = rest;
         let (tag, field) = take_field(&mut rest).ok_or_else(|| unreadable("its value is cut"))?;
-        let text = Text::ALL.iter().position(|text| *text as u8 + APART == tag);
-        if let Some(text) = text {
+        if let Some(known) = fields.get_mut(usize::from(tag)).filter(|_| tag > 0) {
+            *known = Some(field);
+        } else if let Some(text) = Text::ALL.iter().position(|text| *text as u8 + APART == tag) {
             let length = number(field).ok_or_else(|| unreadable("a text's length is wrong"))?;
             lengths[text] = Some(length);
-        } else if let Some(known) = fields.get_mut(usize::from(tag)).filter(|_| tag > 0) {
-            *known = Some(field);
         } else {
             unknown.extend_from_slice(&whole[..whole.len() - rest.len()]);
         }
