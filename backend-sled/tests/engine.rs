@@ -1,5 +1,8 @@
 //! What only sled brings about.
 
+#[path = "../../backend-kv/tests/seam/mod.rs"]
+mod seam;
+
 use std::fs;
 use std::time::Duration;
 
@@ -147,4 +150,9 @@ async fn what_was_written_with_less_durability_is_there_after_closing() {
     let relaxed = options.with_durability(Durability::Relaxed);
     drop(store_with_a_job(&relaxed).await);
     assert_eq!(jobs(&relaxed.open().await.expect("opens")).await, 1);
+}
+
+#[test]
+fn entries_shown_where_they_lie_are_those_of_the_range() {
+    seam::entries_shown_where_they_lie_are_those_of_the_range::<jobstore_sled::Sled>();
 }
