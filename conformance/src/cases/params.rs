@@ -268,3 +268,19 @@ pub(crate) async fn a_filter_on_params_reads_what_is_stored_now(cx: &Cx) -> Case
     check_eq!(found.len(), 1);
     cx.unchanged(&found[0]).await
 }
+
+pub(crate) async fn keys_are_equal_by_code_points(cx: &Cx) -> CaseResult {
+    let plain = [
+        (r#"{"ab\u00e9":1}"#, true),
+        (r#"{"\u0061b\u00E9":1}"#, true),
+        ("{\"abé\":1}", true),
+        (r#"{"abe\u0301":1}"#, false),
+        (r#"{"ABé":1}"#, false),
+        (r#"{"\\u0061bé":1}"#, false),
+    ];
+    for filter in ["{\"abé\":1}", r#"{"a\u0062\u00e9":1}"#] {
+        finds(cx, filter, &plain).await?;
+    }
+    let slash = [(r#"{"a\/b":1}"#, true), (r#"{"a\u002fb":1}"#, true)];
+    finds(cx, r#"{"a/b":1}"#, &slash).await
+}
