@@ -218,6 +218,7 @@ Nothing {
         "TOKEN-009" Must a_refused_token_does_no_harm "After a refused token the good one still works.";
         "TOKEN-010" Must a_token_of_a_filter_on_any_text_leads_on "Tokens of filters on any text lead on to the end.";
         "TOKEN-011" Must random_text_is_refused "A token that was changed at random is refused.";
+        "TOKEN-012" Must a_token_is_bound_to_what_each_condition_asks_for "A token is good for no filter that asks something else by the same conditions.";
     }
     count {
         "COUNT-001" Must an_empty_store_counts_zero_of_each "An empty store counts zero in every status.";
@@ -259,6 +260,7 @@ Nothing {
         "PARAMS-014" Must deep_params_are_compared "Params as deep as allowed are compared.";
         "PARAMS-015" Must a_filter_on_params_reads_what_is_stored_now "A job that changed is found by its params as it is now.";
         "PARAMS-016" Must keys_are_equal_by_code_points "Keys are equal by code points, escaped or not, in filter and params.";
+        "PARAMS-017" Must exponents_of_any_length_are_exact "Numbers are compared exactly when their exponents have more digits than any integer of the machine.";
     }
     delete {
         "DELETE-001" Must only_finalized_jobs_are_deleted_by_id "By id, finalized jobs are deleted and others are not.";

@@ -284,3 +284,19 @@ pub(crate) async fn keys_are_equal_by_code_points(cx: &Cx) -> CaseResult {
     let slash = [(r#"{"a\/b":1}"#, true), (r#"{"a\u002fb":1}"#, true)];
     finds(cx, r#"{"a/b":1}"#, &slash).await
 }
+
+pub(crate) async fn exponents_of_any_length_are_exact(cx: &Cx) -> CaseResult {
+    // Past what 128 bits hold, and with a carry through every digit.
+    let (nines, power) = ("9".repeat(40), format!("1{}", "0".repeat(40)));
+    for sign in ["", "-"] {
+        let wanted = format!("1e{sign}{power}");
+        let other = format!("1e{sign}{nines}");
+        let equal = match sign {
+            "" => format!("10e{nines}"),
+            _ => format!("0.1e-{nines}"),
+        };
+        let spelt = format!("1.0e{sign}00{power}");
+        value(cx, &wanted, &[&wanted, &equal, &spelt], &[&other, "1", "0"]).await?;
+    }
+    Ok(())
+}
