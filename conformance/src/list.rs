@@ -261,6 +261,7 @@ Nothing {
         "PARAMS-015" Must a_filter_on_params_reads_what_is_stored_now "A job that changed is found by its params as it is now.";
         "PARAMS-016" Must keys_are_equal_by_code_points "Keys are equal by code points, escaped or not, in filter and params.";
         "PARAMS-017" Must exponents_of_any_length_are_exact "Numbers are compared exactly when their exponents have more digits than any integer of the machine.";
+        "PARAMS-018" Must every_escape_means_its_character "Every escape that JSON has equals the character that it stands for, and no other.";
     }
     delete {
         "DELETE-001" Must only_finalized_jobs_are_deleted_by_id "By id, finalized jobs are deleted and others are not.";

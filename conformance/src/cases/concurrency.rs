@@ -564,11 +564,12 @@ pub(crate) async fn a_handle_may_be_dropped_on_any_thread(cx: &Cx) -> CaseResult
 
 pub(crate) async fn a_key_goes_to_a_reset_or_a_creator(cx: &Cx) -> CaseResult {
     let keyed = || NewJob::new("a", "{}").with_unique_key("key");
-    for _ in 0..10 {
+    for round in 0..10 {
         let old = cx.create(keyed()).await?.id;
         cx.update(old, Action::Cancel).await?;
         let got = at_once(cx, move |store, index| async move {
-            match index % 2 {
+            // Now the one and now the other comes first.
+            match (index + round) % 2 {
                 0 => match store.reset_job(old).await {
                     Ok(job) => Ok(job.id),
                     Err(Error::AlreadyExists { id }) => Ok(id),

@@ -300,3 +300,30 @@ pub(crate) async fn exponents_of_any_length_are_exact(cx: &Cx) -> CaseResult {
     }
     Ok(())
 }
+
+pub(crate) async fn every_escape_means_its_character(cx: &Cx) -> CaseResult {
+    let escapes = [
+        (r"\b", r"\u0008"),
+        (r"\t", r"\u0009"),
+        (r"\n", r"\u000a"),
+        (r"\f", r"\u000C"),
+        (r"\r", r"\u000d"),
+        (r#"\""#, r"\u0022"),
+        (r"\\", r"\u005C"),
+        (r"\/", r"\u002f"),
+    ];
+    let quoted = |text: &str| format!("\"{text}\"");
+    for (short, long) in escapes {
+        let others = escapes.iter().filter(|(other, _)| *other != short);
+        let others: Vec<String> = others.map(|(other, _)| quoted(other)).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        value(
+            cx,
+            &quoted(short),
+            &[&quoted(short), &quoted(long)],
+            &others,
+        )
+        .await?;
+    }
+    Ok(())
+}
