@@ -216,7 +216,7 @@ pub(crate) fn id<D: Driver>(row: &D::Row) -> Option<JobId> {
 
 /// The id that stands as this text. In capitals it is none: rows are looked for, and pages go on, by
 /// the text in which this store writes an id, so such a job would be listed and never found.
-fn parse_id(text: &str) -> Option<JobId> {
+pub(crate) fn parse_id(text: &str) -> Option<JobId> {
     let id: JobId = text.parse().ok()?;
     (id.to_string() == text).then_some(id)
 }
