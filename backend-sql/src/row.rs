@@ -129,10 +129,8 @@ pub(crate) fn find<D: Driver>(row: &D::Row) -> Found {
 pub(crate) fn read<D: Driver>(row: &D::Row) -> Result<Job> {
     let reader = Reader::<'_, D> { row };
     Ok(Job {
-        id: reader
-            .text(0, "id")?
-            .parse()
-            .map_err(|_| reader.unreadable("id is not a UUID"))?,
+        id: parse_id(&reader.text(0, "id")?)
+            .ok_or_else(|| reader.unreadable("id is not a UUID in lower case"))?,
         creation_time: reader.time(1, "creation_time")?,
         job_name: reader.text(2, "job_name")?,
         params: JobParams::new(reader.text(3, "params")?),
@@ -213,7 +211,14 @@ impl<D: Driver> Reader<'_, D> {
 
 /// The id in the first column.
 pub(crate) fn id<D: Driver>(row: &D::Row) -> Option<JobId> {
-    D::text(row, 0).ok().flatten()?.parse().ok()
+    parse_id(&D::text(row, 0).ok().flatten()?)
+}
+
+/// The id that stands as this text. In capitals it is none: rows are looked for, and pages go on, by
+/// the text in which this store writes an id, so such a job would be listed and never found.
+pub(crate) fn parse_id(text: &str) -> Option<JobId> {
+    let id: JobId = text.parse().ok()?;
+    (id.to_string() == text).then_some(id)
 }
 
 /// The ids as values.

@@ -98,6 +98,29 @@ pub(crate) fn cut(text: &str, bytes: usize) -> String {
     format!("{}… ({} bytes)", &text[..end], text.len())
 }
 
+/// Two texts that differ, long ones from shortly before the place where they begin to.
+pub(crate) fn differing(expected: &str, got: &str) -> (String, String) {
+    /// What is shown of a long text, and how much of it is alike.
+    const SHOWN: (usize, usize) = (300, 60);
+    if expected.len().max(got.len()) <= SHOWN.0 {
+        return (expected.to_owned(), got.to_owned());
+    }
+    let pairs = expected.bytes().zip(got.bytes());
+    let alike = pairs.take_while(|(a, b)| a == b).count();
+    let show = |text: &str| {
+        let from = text.floor_char_boundary(alike.saturating_sub(SHOWN.1));
+        let to = text.floor_char_boundary((from + SHOWN.0).min(text.len()));
+        let before = if from > 0 { "…" } else { "" };
+        let after = if to < text.len() { "…" } else { "" };
+        let len = text.len();
+        format!(
+            "{before}{}{after} ({len} bytes, alike for {alike})",
+            &text[from..to]
+        )
+    };
+    (show(expected), show(got))
+}
+
 /// Fails unless a condition holds: `check!(page.token.is_none(), "no token at the end")`.
 macro_rules! check {
     ($condition:expr, $($expected:tt)+) => {
@@ -116,8 +139,12 @@ macro_rules! check_eq {
         match (&$got, &$expected) {
             (got, expected) => {
                 if *got != *expected {
-                    let expected = format!("{} = {expected:?}", stringify!($got));
-                    let failure = $crate::Failure::new(expected, format!("{got:?}"));
+                    let (expected, got) = $crate::failure::differing(
+                        &format!("{expected:?}"),
+                        &format!("{got:?}"),
+                    );
+                    let expected = format!("{} = {expected}", stringify!($got));
+                    let failure = $crate::Failure::new(expected, got);
                     return Err(failure.when(format!($($when)+)));
                 }
             }
@@ -150,13 +177,11 @@ pub(crate) fn same(got: &Job, expected: &Job) -> CaseResult {
         return Ok(());
     }
     let pairs = fields(expected).into_iter().zip(fields(got));
-    let differing = pairs.filter(|(expected, got)| expected != got);
-    let (expected_fields, got_fields): (Vec<String>, Vec<String>) = differing
+    let unequal = pairs.filter(|(expected, got)| expected != got);
+    let (expected_fields, got_fields): (Vec<String>, Vec<String>) = unequal
         .map(|((name, expected), (_, got))| {
-            (
-                format!("{name}: {}", clipped(&expected)),
-                format!("{name}: {}", clipped(&got)),
-            )
+            let (expected, got) = differing(&expected, &got);
+            (format!("{name}: {expected}"), format!("{name}: {got}"))
         })
         .unzip();
     Err(Failure::new(
@@ -225,4 +250,27 @@ fn fields(job: &Job) -> Vec<(&'static str, String)> {
         ("fence", format!("{fence}")),
         ("last_error", format!("{last_error:?}")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differing;
+
+    #[test]
+    fn long_texts_are_shown_where_they_differ() {
+        let (a, b) = ("é".repeat(400), format!("{}x", "é".repeat(350)));
+        let (expected, got) = differing(&a, &b);
+        assert!(
+            expected.ends_with("… (800 bytes, alike for 700)"),
+            "{expected}"
+        );
+        assert!(got.ends_with("éx (701 bytes, alike for 700)"), "{got}");
+        assert!(got.len() < 200, "{got}");
+    }
+
+    #[test]
+    fn short_texts_are_shown_whole() {
+        let shown = differing("ab", "ac");
+        assert_eq!(shown, ("ab".to_owned(), "ac".to_owned()));
+    }
 }

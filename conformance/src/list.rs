@@ -30,6 +30,7 @@ Nothing {
         "CREATE-020" Must creating_touches_no_other_job "Creating jobs changes no other job.";
         "CREATE-021" Must a_mixed_batch_says_which_jobs_are_new "A batch that finds some jobs and creates others says which is which.";
         "CREATE-022" Must a_batch_of_any_size_is_whole "A batch of any size is created whole and in order, whatever sizes a backend writes at a time.";
+        "CREATE-023" Must a_refused_batch_leaves_the_jobs_it_found "A refused batch leaves the jobs that it found by their unique keys, and those keep their keys.";
     }
     unique {
         "UNIQUE-001" Must the_holder_is_found_and_unchanged "Creating a job whose unique key is held returns the holder, marked as existing and unchanged.";
@@ -105,6 +106,7 @@ Nothing {
         "TRANSITION-023" Must messages_name_the_job_but_no_payload "A refusal names the job, its status and the action, and shows no params, results or errors.";
         "TRANSITION-024" Must a_limit_lowered_later_ends_the_job "A job that has spent more retries than the policy now allows fails for good.";
         "TRANSITION-025" Must hundreds_of_retries_overflow_nothing "After hundreds of retries the wait is still at its limit and nothing overflows.";
+        "TRANSITION-026" Must tens_of_thousands_of_runs_are_counted "The fence counts more runs than 16 bits hold.";
     }
     repeat {
         "REPEAT-001" Must a_finish_may_be_repeated "A finish repeated with its claim returns the job unchanged.";
@@ -147,6 +149,8 @@ Nothing {
         "CLAIM-022" Must a_new_lease_has_its_own_owner_and_end "A new run's lease has nothing of the last one's.";
         "CLAIM-023" Must a_lease_without_end_saturates "A lease past the last timestamp ends at the last timestamp.";
         "CLAIM-024" Must deleted_jobs_are_not_claimed "A deleted job is not claimed.";
+        "CLAIM-025" Must of_one_due_time_the_least_id_goes_first_whenever_created "Of jobs due at one time the least id is claimed first, whenever they were created.";
+        "CLAIM-026" Must what_is_not_due_hides_nothing_at_any_priority "Jobs that are not due hide none that is, however many priorities they have.";
     }
     lease {
         "LEASE-001" Must a_renewal_counts_from_now "A renewal makes the lease end that long from now, sooner too, and changes nothing else.";
@@ -171,6 +175,7 @@ Nothing {
         "LEASE-020" Must a_renewed_lease_moves_in_the_listing_of_expired_ones "A renewed lease is no longer listed as expired.";
         "LEASE-021" Must more_expired_leases_than_a_page_are_all_recovered "More expired leases than fit a page are all recovered, call by call.";
         "LEASE-022" Must an_owner_of_the_same_name_is_another_worker "A worker that starts again under the same owner has no part in the runs of the one before.";
+        "LEASE-023" Must a_lease_end_comes_back_however_far "The end of a lease that was started or renewed comes back to the millisecond, however many years ahead.";
     }
     list {
         "LIST-001" Must an_empty_store_lists_nothing "An empty store lists nothing and gives no token.";
@@ -198,6 +203,8 @@ Nothing {
         "LIST-023" Must a_long_walk_misses_nothing_while_others_work "A walk in pages of 7 over 5,000 jobs of one millisecond meets each survivor once while others start, finish and delete.";
         "LIST-024" Must a_stream_goes_over_all_pages "A stream of jobs goes over all pages.";
         "LIST-025" Must random_filters_find_what_they_mean "Random filters find and count exactly the jobs that they mean.";
+        "LIST-026" Must a_walk_goes_on_after_a_deleted_job_past_those_left "A walk goes on when the last job of each page was deleted, and comes back to none of those before it.";
+        "LIST-027" Must a_thousand_names_are_all_looked_for "A listing and a count by 1,000 names look for each of them.";
     }
     token {
         "TOKEN-001" Must every_damaged_character_is_noticed "A token with any one character changed is refused.";
@@ -211,6 +218,7 @@ Nothing {
         "TOKEN-009" Must a_refused_token_does_no_harm "After a refused token the good one still works.";
         "TOKEN-010" Must a_token_of_a_filter_on_any_text_leads_on "Tokens of filters on any text lead on to the end.";
         "TOKEN-011" Must random_text_is_refused "A token that was changed at random is refused.";
+        "TOKEN-012" Must a_token_is_bound_to_what_each_condition_asks_for "A token is good for no filter that asks something else by the same conditions.";
     }
     count {
         "COUNT-001" Must an_empty_store_counts_zero_of_each "An empty store counts zero in every status.";
@@ -218,6 +226,7 @@ Nothing {
         "COUNT-003" Must the_numbers_move_with_every_change "The numbers move with every change of status.";
         "COUNT-004" Must refusals_and_deletions_are_counted_right "A refusal changes no number, a deletion its own.";
         "COUNT-005" Must a_count_agrees_with_a_walk_for_every_filter "A count agrees with a full walk for every combination of conditions.";
+        "COUNT-006" Must what_is_named_twice_is_counted_once "A job is counted once, though its id, its name or its status is given twice.";
     }
     batch {
         "BATCH-001" Must an_empty_batch_has_no_verdicts "An empty batch succeeds with no verdicts.";
@@ -232,6 +241,7 @@ Nothing {
         "BATCH-010" Must a_key_freed_in_a_batch_can_be_taken_in_it "A unique key freed by one item can be taken by a later one, and not by an earlier.";
         "BATCH-011" Must of_two_resets_with_one_key_the_first_wins "Of two resets with one unique key in a batch, the first wins and is named to the second.";
         "BATCH-012" Must a_batch_of_any_size_has_each_verdict "A batch of updates of any size has a verdict for each, in order.";
+        "BATCH-013" Must a_reset_refused_for_its_key_touches_no_other_item "A reset in a batch that is refused for its unique key touches no other item, before or after it.";
     }
     params {
         "PARAMS-001" Must the_empty_filter_meets_all "The empty object meets every job.";
@@ -249,6 +259,9 @@ Nothing {
         "PARAMS-013" Must a_key_is_a_text_and_no_path "A key is a text, never a path or a pattern.";
         "PARAMS-014" Must deep_params_are_compared "Params as deep as allowed are compared.";
         "PARAMS-015" Must a_filter_on_params_reads_what_is_stored_now "A job that changed is found by its params as it is now.";
+        "PARAMS-016" Must keys_are_equal_by_code_points "Keys are equal by code points, escaped or not, in filter and params.";
+        "PARAMS-017" Must exponents_of_any_length_are_exact "Numbers are compared exactly when their exponents have more digits than any integer of the machine.";
+        "PARAMS-018" Must every_escape_means_its_character "Every escape that JSON has equals the character that it stands for, and no other.";
     }
     delete {
         "DELETE-001" Must only_finalized_jobs_are_deleted_by_id "By id, finalized jobs are deleted and others are not.";
@@ -268,6 +281,8 @@ Nothing {
         "DELETE-015" Must a_job_that_ended_twice_is_deleted_once "A job that ended more than once is deleted, and returned, once.";
         "DELETE-016" Must an_id_given_again_has_nothing_of_the_job_before "A job that a caller gives the id of a deleted one has nothing of it, in no index either.";
         "DELETE-017" Must ids_made_after_all_were_deleted_are_new "Ids made after every job was deleted are greater than those before.";
+        "DELETE-018" Must a_limit_counts_only_what_is_meant "By age, a limit counts only jobs of the names and statuses given, whatever older ones there are.";
+        "DELETE-019" Must a_deletion_keeps_to_names_and_statuses_both "By age, a job is deleted when it has one of the names and one of the statuses given.";
     }
     time {
         "TIME-001" Must the_store_shows_its_clock "The store's time is that of its clock.";
@@ -344,6 +359,9 @@ Nothing {
         "CONCURRENCY-020" Must deleting_beside_finishing_takes_each_job_once "Deletions beside the finishing of jobs disturb no finish and take each job once.";
         "CONCURRENCY-021" Must a_call_that_is_never_polled_does_nothing "A call whose future is never polled does nothing.";
         "CONCURRENCY-022" Must a_handle_may_be_dropped_on_any_thread "The last handle may be dropped on a thread that has no runtime.";
+        "CONCURRENCY-023" Must a_key_goes_to_a_reset_or_a_creator "Of resets and creators of one unique key at once one takes it, and all others see that job.";
+        "CONCURRENCY-024" Must a_reset_and_a_deletion_by_age_never_both_win "Reset and deletion by age at once never both win.";
+        "CONCURRENCY-025" Must of_two_changes_the_later_is_not_dated_earlier "Beside a clock that moves, no change of a job is dated before the one that it came after.";
     }
     fault {
         "FAULT-001" Must a_create_with_ids_may_be_repeated "A create with ids whose call failed, having happened or not, is repeated and makes each job once.";

@@ -6,9 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod params;
+mod row;
+mod runtime;
 mod token;
 mod url;
+mod value;
 
 pub use params::params;
+pub use row::row;
 pub use token::token;
 pub use url::url;
+pub use value::value;

@@ -138,3 +138,43 @@ fn a_url_that_is_read_is_shown_and_read_again() {
         jobstore_fuzz::url,
     );
 }
+
+#[test]
+fn a_damaged_entry_of_a_store_is_reported_and_harms_no_other() {
+    some(
+        400,
+        &[
+            // Which entry, how it is damaged, and by what.
+            b"\x01\x00\x01\x01\x01a\x02\x02{}\x05\x01\x00",
+            b"\x02\x01\x01\x01a\x02\x02{}\x05\x01\x00\x08\x01\x00\x0a\x01\x00",
+            b"\x03\x02\x00\x01\x05\x80\x07\x02",
+            b"\x04\x03\x21",
+            b"\x05\x04\x09\x01",
+            b"\x06\x05\x10",
+            b"\x00\x02\x08\xff",
+        ],
+        jobstore_fuzz::value,
+    );
+}
+
+#[test]
+fn a_row_is_the_job_that_its_columns_say_or_reported() {
+    some(
+        400,
+        &[
+            // A column and its value, then another.
+            b"\x00\x24000000A0-0000-4000-8000-000000000000",
+            b"\x00\x24200000A0-0000-4000-8000-000000000000\x0e\x01\x07",
+            b"\x00\x2020000000000040008000000000000000",
+            b"\x01\x02a\xff",
+            b"\x02\x03{\xff}\x03\x04done",
+            b"\x08\x01\x06",
+            b"\x08\x02\x00\x00\x00\x00\x01\x00\x00\x00",
+            b"\x09\x02\xff\xff\xff\xff\x00\x00\x00\x00\x0d\x01\xff",
+            b"\x0f\x01\xff\x0b\x02\x00\x80\x00\x00\x00\x00\x00\x00",
+            b"\x10\x02\x00\x00\x00\x00\x00\x00\xf0\x7f\x07\x02\x00\x00\x00\x00\x00\x00\x00\x80",
+            b"\x05\x01b\x06\x00\x04\xff\x0e\x00",
+        ],
+        jobstore_fuzz::row,
+    );
+}

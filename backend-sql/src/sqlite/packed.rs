@@ -14,6 +14,7 @@ use std::time::Duration;
 use jobstore_core::{Job, JobId, JobParams, JobStatus, Timestamp};
 
 use crate::dialect::{Columns, Packed};
+use crate::row::parse_id;
 
 /// Longer texts are not packed: they would all be in memory at once.
 macro_rules! longest {
@@ -68,7 +69,7 @@ struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
     fn job(&mut self) -> Option<Job> {
-        let id: JobId = self.take(36)?.parse().ok()?;
+        let id = parse_id(self.take(36)?)?;
         self.take(1).filter(|bar| *bar == "|")?;
         let creation_time = self.time()?;
         let status = JobStatus::from_i32(self.number()?)?;

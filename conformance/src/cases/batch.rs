@@ -202,3 +202,29 @@ pub(crate) async fn a_batch_of_any_size_has_each_verdict(cx: &Cx) -> CaseResult 
     }
     Ok(())
 }
+
+pub(crate) async fn a_reset_refused_for_its_key_touches_no_other_item(cx: &Cx) -> CaseResult {
+    let old = cx.create(keyed()).await?;
+    let old = cx.update(old.id, Action::Cancel).await?;
+    let holder = cx.create(keyed()).await?;
+    let others = cx.jobs_in(&[JobStatus::Running; 3]).await?;
+    cx.tick();
+    let updates = vec![
+        Update::new(others[0].claim(), finish("first")),
+        Update::new(others[1].id, Action::Reset),
+        Update::new(old.id, Action::Reset),
+        Update::new(others[2].claim(), finish("third")),
+    ];
+    let verdicts = cx.store().update_jobs(updates).await?;
+    check_eq!(verdicts.len(), 4, "verdicts");
+    for (index, verdict) in verdicts.into_iter().enumerate() {
+        if index == 2 {
+            check_err!(verdict, Error::AlreadyExists { id } if id == holder.id);
+        } else {
+            // What was answered is what is stored.
+            cx.unchanged(&verdict?).await?;
+        }
+    }
+    cx.unchanged(&old).await?;
+    cx.unchanged(&holder).await
+}

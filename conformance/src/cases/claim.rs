@@ -278,3 +278,36 @@ pub(crate) async fn deleted_jobs_are_not_claimed(cx: &Cx) -> CaseResult {
     check_eq!(cx.claim(10).await?.len(), 0);
     Ok(())
 }
+
+pub(crate) async fn of_one_due_time_the_least_id_goes_first_whenever_created(
+    cx: &Cx,
+) -> CaseResult {
+    let due = cx.now();
+    let id = |n: &str| format!("{n}0000000-0000-4000-8000-000000000000").parse::<JobId>();
+    for n in ["8", "f", "0", "7"] {
+        let job = NewJob::new("a", "{}").with_next_attempt_at(due);
+        cx.create(job.with_id(id(n)?)).await?;
+        cx.tick();
+    }
+    let expected = [id("0")?, id("7")?, id("8")?, id("f")?];
+    check_eq!(ids(&cx.claim(100).await?), expected);
+    Ok(())
+}
+
+pub(crate) async fn what_is_not_due_hides_nothing_at_any_priority(cx: &Cx) -> CaseResult {
+    let new = |n: i16| {
+        let job = NewJob::new(["a", "b"][n as usize % 2], "{}").with_priority(100 - n);
+        // One in four is due; among them are priorities that have both.
+        let job = job.with_next_attempt_at(cx.at(i64::from(n % 4) * 1_000));
+        [job.clone(), job.with_priority(50)]
+    };
+    let mut jobs = cx.create_all((0..40).flat_map(new)).await?;
+    jobs.retain(|job| job.is_claimable(cx.now()));
+    jobs.sort_by_key(Job::claim_order);
+    let mut claimed = Vec::new();
+    for limit in [1, 5, 100] {
+        claimed.extend(ids(&cx.claim(limit).await?));
+    }
+    check_eq!(claimed, ids(&jobs));
+    Ok(())
+}

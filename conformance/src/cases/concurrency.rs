@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::{join_all, poll_immediate};
 use jobstore_core::{
@@ -559,4 +560,115 @@ pub(crate) async fn a_handle_may_be_dropped_on_any_thread(cx: &Cx) -> CaseResult
         job.id
     );
     cx.reopen().await
+}
+
+pub(crate) async fn a_key_goes_to_a_reset_or_a_creator(cx: &Cx) -> CaseResult {
+    let keyed = || NewJob::new("a", "{}").with_unique_key("key");
+    for round in 0..10 {
+        let old = cx.create(keyed()).await?.id;
+        cx.update(old, Action::Cancel).await?;
+        let got = at_once(cx, move |store, index| async move {
+            // Now the one and now the other comes first.
+            match (index + round) % 2 {
+                0 => match store.reset_job(old).await {
+                    Ok(job) => Ok(job.id),
+                    Err(Error::AlreadyExists { id }) => Ok(id),
+                    Err(error) => Err(error),
+                },
+                _ => Ok(store.create_job(keyed()).await?.into_job().id),
+            }
+        });
+        let unfinished = JobFilter::default().with_statuses([JobStatus::Pending]);
+        let got = got.await?.into_iter().collect::<Result<HashSet<_>, _>>()?;
+        let holders = cx.list(&unfinished).await?;
+        let holders: Vec<JobId> = holders.iter().map(|job| job.id).collect();
+        check_eq!(
+            holders.len(),
+            1,
+            "unfinished jobs with the key: {holders:?}"
+        );
+        check_eq!(
+            got,
+            HashSet::from([holders[0]]),
+            "the holder that callers saw"
+        );
+        cx.update(holders[0], Action::Cancel).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_reset_and_a_deletion_by_age_never_both_win(cx: &Cx) -> CaseResult {
+    for _ in 0..10 {
+        let job = cx.jobs_in(&[JobStatus::Failed]).await?.remove(0);
+        let (id, cutoff) = (job.id, cx.at(1));
+        let verdicts = at_once(cx, move |store, index| async move {
+            let old = DeleteRequest::Before {
+                cutoff,
+                job_names: Vec::new(),
+                statuses: Vec::new(),
+                limit: 1,
+            };
+            match index % 2 {
+                0 => store.reset_job(id).await.is_ok(),
+                _ => store.delete_jobs(&old).await.is_ok_and(|ids| ids == [id]),
+            }
+        });
+        let verdicts = verdicts.await?;
+        let accepted = |first| verdicts.iter().skip(first).step_by(2).filter(|won| **won);
+        let (resets, deletions) = (accepted(0).count(), accepted(1).count());
+        check_eq!(
+            (resets > 0, deletions),
+            (resets > 0, usize::from(resets == 0)),
+            "{resets} resets of job {id}"
+        );
+        let exists = cx.store().get_jobs(&[id]).await?[0].is_some();
+        check_eq!(exists, resets > 0, "whether job {id} exists");
+        if exists {
+            cx.update(id, Action::Cancel).await?;
+            cx.store()
+                .delete_jobs(&DeleteRequest::Ids(vec![id]))
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn of_two_changes_the_later_is_not_dated_earlier(cx: &Cx) -> CaseResult {
+    let id = cx.job("a").await?.id;
+    let clock = cx.clock().clone();
+    let policy = RetryPolicy {
+        max_retries: 1_000,
+        base: Duration::ZERO,
+        max: Duration::ZERO,
+    };
+    let changed = at_once(cx, move |store, index| {
+        let clock = clock.clone();
+        async move {
+            let mut changed = Vec::new();
+            for _ in 0..10 {
+                clock.advance(Duration::from_millis(1));
+                let error = "no".to_owned();
+                let action = match index % 2 {
+                    0 => start("ada"),
+                    _ => Action::RetryOrFail { error, policy },
+                };
+                // Most are refused, by what others did before.
+                changed.extend(store.update_job(Update::new(id, action)).await);
+                tokio::task::yield_now().await;
+            }
+            changed
+        }
+    });
+    let mut changed: Vec<Job> = changed.await?.into_iter().flatten().collect();
+    changed.sort_by_key(|job| (job.fence, job.retry_count));
+    for pair in changed.windows(2) {
+        let (earlier, later) = (pair[0].last_update_time, pair[1].last_update_time);
+        check!(
+            earlier <= later,
+            "job {id} {} with fence {} dated {earlier} or later, not {later}",
+            pair[1].status,
+            pair[1].fence
+        );
+    }
+    Ok(())
 }

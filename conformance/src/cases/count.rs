@@ -101,3 +101,18 @@ pub(crate) async fn a_count_agrees_with_a_walk_for_every_filter(cx: &Cx) -> Case
     check_eq!(cx.total().await?, 60);
     Ok(())
 }
+
+pub(crate) async fn what_is_named_twice_is_counted_once(cx: &Cx) -> CaseResult {
+    let jobs = cx.jobs_in(&[JobStatus::Failed, JobStatus::Pending]).await?;
+    let (failed, pending) = (jobs[0].id, jobs[1].id);
+    let any = JobFilter::default;
+    for filter in [
+        any().with_ids([failed, pending, failed]),
+        any().with_job_name("job").with_job_name("job"),
+        any().with_statuses([JobStatus::Failed, JobStatus::Pending, JobStatus::Failed]),
+    ] {
+        let counts = cx.count(&filter).await?;
+        check_eq!(numbers(&counts), [1, 0, 0, 1, 0, 0], "{filter:?}");
+    }
+    Ok(())
+}

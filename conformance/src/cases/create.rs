@@ -280,3 +280,22 @@ pub(crate) async fn a_batch_of_any_size_is_whole(cx: &Cx) -> CaseResult {
     }
     Ok(())
 }
+
+pub(crate) async fn a_refused_batch_leaves_the_jobs_it_found(cx: &Cx) -> CaseResult {
+    let keyed = |name: &str| NewJob::new(name, "{}").with_unique_key("key");
+    let holder = cx.create(keyed("a")).await?;
+    let known = cx.job("a").await?.id;
+    cx.tick();
+    let batch = vec![
+        keyed("a"),
+        keyed("b"),
+        NewJob::new("a", "{}").with_id(known),
+    ];
+    let refused = cx.store().create_jobs(batch).await;
+    check_err!(refused, Error::AlreadyExists { id } if id == known);
+    cx.unchanged(&holder).await?;
+    let again = cx.store().create_job(keyed("a")).await?;
+    check_eq!((again.is_new(), again.job().id), (false, holder.id));
+    check_eq!(cx.total().await?, 2);
+    Ok(())
+}

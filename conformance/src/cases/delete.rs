@@ -263,3 +263,44 @@ pub(crate) async fn ids_made_after_all_were_deleted_are_new(cx: &Cx) -> CaseResu
     check!(after.iter().all(|job| Some(&job.id) > last), "greater ids");
     Ok(())
 }
+
+pub(crate) async fn a_limit_counts_only_what_is_meant(cx: &Cx) -> CaseResult {
+    let jobs = finished(cx, &["b", "b", "a", "b", "a", "a"]).await?;
+    let canceled = cx.job("a").await?;
+    cx.update(canceled.id, Action::Cancel).await?;
+    let request = |statuses: &[JobStatus]| DeleteRequest::Before {
+        cutoff: cx.at(1),
+        job_names: vec!["a".to_owned()],
+        statuses: statuses.to_vec(),
+        limit: 1,
+    };
+    let chosen = request(&[JobStatus::Canceled]);
+    check_eq!(delete(cx, chosen).await?, [canceled.id]);
+    for job in [&jobs[2], &jobs[4], &jobs[5]] {
+        check_eq!(delete(cx, request(&[])).await?, [job.id]);
+    }
+    check_eq!(delete(cx, request(&[])).await?, []);
+    Ok(())
+}
+
+pub(crate) async fn a_deletion_keeps_to_names_and_statuses_both(cx: &Cx) -> CaseResult {
+    let mut chosen = Vec::new();
+    let mut others = Vec::new();
+    for name in ["a", "b", "c"] {
+        let jobs = cx.create_all(vec![NewJob::new(name, "{}"); 4]).await?;
+        for job in cx.bring(&jobs, &FINALIZED).await? {
+            let meant =
+                name != "c" && [JobStatus::Failed, JobStatus::Timeout].contains(&job.status);
+            if meant { &mut chosen } else { &mut others }.push(job);
+        }
+    }
+    let request = DeleteRequest::Before {
+        cutoff: cx.at(1),
+        job_names: vec!["a".to_owned(), "b".to_owned()],
+        statuses: vec![JobStatus::Timeout, JobStatus::Failed],
+        limit: 1_000,
+    };
+    check_eq!(delete(cx, request).await?, ids(&chosen));
+    others.sort_by_key(Job::list_order);
+    same_all(&cx.list(&JobFilter::default()).await?, &others)
+}

@@ -322,3 +322,28 @@ pub(crate) async fn an_owner_of_the_same_name_is_another_worker(cx: &Cx) -> Case
     check_err!(late, Error::LeaseLost { id } if id == old.id);
     cx.unchanged(&new).await
 }
+
+pub(crate) async fn a_lease_end_comes_back_however_far(cx: &Cx) -> CaseResult {
+    let year = Duration::from_secs(86_400 * 365);
+    for lease in [year * 300, year * 9_000, year * 200_000, Duration::MAX] {
+        let job = cx.job("a").await?;
+        let owner = "ada".to_owned();
+        let duration = LEASE;
+        let lease_of = Some(jobstore_core::Lease { owner, duration });
+        let run = cx.update(job.id, Action::Start { lease: lease_of }).await?;
+        let renewed = cx.update(run.claim(), renew(lease)).await?;
+        let end = Some(cx.now().saturating_add(lease));
+        check_eq!(renewed.lease_expires_at, end, "the end of job {}", job.id);
+        cx.unchanged(&renewed).await?;
+        let owner = "bob".to_owned();
+        let lease_of = Some(jobstore_core::Lease {
+            owner,
+            duration: lease,
+        });
+        cx.update(run.claim(), Action::Reset).await?;
+        let run = cx.update(job.id, Action::Start { lease: lease_of }).await?;
+        check_eq!(run.lease_expires_at, end, "the end of job {}", job.id);
+        cx.unchanged(&run).await?;
+    }
+    Ok(())
+}

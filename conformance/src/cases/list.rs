@@ -492,3 +492,48 @@ pub(crate) async fn random_filters_find_what_they_mean(cx: &Cx) -> CaseResult {
     }
     Ok(())
 }
+
+pub(crate) async fn a_walk_goes_on_after_a_deleted_job_past_those_left(cx: &Cx) -> CaseResult {
+    for order in BOTH {
+        let mut jobs = some(cx).await?;
+        if order == Order::Descending {
+            jobs.reverse();
+        }
+        for job in &jobs {
+            cx.update(job.id, Action::Cancel).await?;
+        }
+        let filter = any();
+        let mut pages = cx.pages(&filter, 3, order);
+        let mut seen = Vec::new();
+        while let Some(page) = pages.next().await? {
+            seen.extend(ids(&page));
+            // Only the job that the token is about, so that those before it could come again.
+            let last = page.last().map(|job| job.id);
+            let request = DeleteRequest::Ids(last.into_iter().collect());
+            cx.store().delete_jobs(&request).await?;
+        }
+        check_eq!(seen, ids(&jobs), "{order:?}");
+        cx.store().delete_jobs(&DeleteRequest::Ids(seen)).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_thousand_names_are_all_looked_for(cx: &Cx) -> CaseResult {
+    let new = |n: usize| NewJob::new(format!("n{n}"), "{}");
+    let jobs = cx
+        .create_all([0, 99, 100, 255, 256, 499, 500, 998, 999, 1_000].map(new))
+        .await?;
+    let (unnamed, named) = (&jobs[9], &jobs[..9]);
+    let filter = JobFilter {
+        job_names: (0..validate::MAX_ITEMS).map(|n| format!("n{n}")).collect(),
+        ..any()
+    };
+    same_all(&cx.walk(&filter, 2, Order::Ascending).await?, named)?;
+    check_eq!(
+        cx.count(&filter).await?.total(),
+        9,
+        "all but {}",
+        unnamed.id
+    );
+    Ok(())
+}

@@ -268,3 +268,62 @@ pub(crate) async fn a_filter_on_params_reads_what_is_stored_now(cx: &Cx) -> Case
     check_eq!(found.len(), 1);
     cx.unchanged(&found[0]).await
 }
+
+pub(crate) async fn keys_are_equal_by_code_points(cx: &Cx) -> CaseResult {
+    let plain = [
+        (r#"{"ab\u00e9":1}"#, true),
+        (r#"{"\u0061b\u00E9":1}"#, true),
+        ("{\"abé\":1}", true),
+        (r#"{"abe\u0301":1}"#, false),
+        (r#"{"ABé":1}"#, false),
+        (r#"{"\\u0061bé":1}"#, false),
+    ];
+    for filter in ["{\"abé\":1}", r#"{"a\u0062\u00e9":1}"#] {
+        finds(cx, filter, &plain).await?;
+    }
+    let slash = [(r#"{"a\/b":1}"#, true), (r#"{"a\u002fb":1}"#, true)];
+    finds(cx, r#"{"a/b":1}"#, &slash).await
+}
+
+pub(crate) async fn exponents_of_any_length_are_exact(cx: &Cx) -> CaseResult {
+    // Past what 128 bits hold, and with a carry through every digit.
+    let (nines, power) = ("9".repeat(40), format!("1{}", "0".repeat(40)));
+    for sign in ["", "-"] {
+        let wanted = format!("1e{sign}{power}");
+        let other = format!("1e{sign}{nines}");
+        let equal = match sign {
+            "" => format!("10e{nines}"),
+            _ => format!("0.1e-{nines}"),
+        };
+        let spelt = format!("1.0e{sign}00{power}");
+        value(cx, &wanted, &[&wanted, &equal, &spelt], &[&other, "1", "0"]).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn every_escape_means_its_character(cx: &Cx) -> CaseResult {
+    let escapes = [
+        (r"\b", r"\u0008"),
+        (r"\t", r"\u0009"),
+        (r"\n", r"\u000a"),
+        (r"\f", r"\u000C"),
+        (r"\r", r"\u000d"),
+        (r#"\""#, r"\u0022"),
+        (r"\\", r"\u005C"),
+        (r"\/", r"\u002f"),
+    ];
+    let quoted = |text: &str| format!("\"{text}\"");
+    for (short, long) in escapes {
+        let others = escapes.iter().filter(|(other, _)| *other != short);
+        let others: Vec<String> = others.map(|(other, _)| quoted(other)).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        value(
+            cx,
+            &quoted(short),
+            &[&quoted(short), &quoted(long)],
+            &others,
+        )
+        .await?;
+    }
+    Ok(())
+}

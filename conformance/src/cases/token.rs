@@ -188,3 +188,47 @@ pub(crate) async fn random_text_is_refused(cx: &Cx) -> CaseResult {
     }
     Ok(())
 }
+
+pub(crate) async fn a_token_is_bound_to_what_each_condition_asks_for(cx: &Cx) -> CaseResult {
+    let any = JobFilter::default;
+    let created = |from, to| JobFilter {
+        created_from: from,
+        created_to: to,
+        ..any()
+    };
+    let ids: Vec<_> = (0..2).map(|_| jobstore_core::JobId::generate()).collect();
+    for n in [1, 2] {
+        let job = NewJob::new("a", format!("{{\"n\":{n}}}"));
+        cx.create_all(ids[n - 1..n].iter().map(|id| job.clone().with_id(*id)))
+            .await?;
+        cx.create(job).await?;
+    }
+    let last = cx.now();
+    for (good, other) in [
+        (any().with_job_name("a"), any().with_job_name("b")),
+        (
+            any().with_statuses([JobStatus::Pending]),
+            any().with_statuses([JobStatus::Pending, JobStatus::Running]),
+        ),
+        (
+            any().with_params(r#"{"n":1}"#),
+            any().with_params(r#"{"n":2}"#),
+        ),
+        (
+            any().with_params(r#"{"n":1}"#),
+            any().with_params(r#"{"n":"1"}"#),
+        ),
+        (created(None, Some(last)), created(None, Some(cx.at(1)))),
+        (created(Some(last), None), created(Some(cx.at(-1)), None)),
+        (any().with_ids(&ids[..]), any().with_ids(&ids[..1])),
+    ] {
+        let page = PageRequest::default().with_size(1);
+        let list = cx.store().list_jobs(&good, &page).await?;
+        let token = list.token.unwrap_or_else(|| PageToken::new(""));
+        let on = page.with_token(Some(token.clone()));
+        cx.store().list_jobs(&good, &on).await?;
+        let checked = refused(cx, &other, Order::Ascending, token.as_str()).await;
+        checked.map_err(|failure| failure.when(format!("{other:?}")))?;
+    }
+    Ok(())
+}

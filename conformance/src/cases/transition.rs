@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobstore_core::{
-    Action, Claim, Error, Job, JobId, JobStatus, NewJob, RetryPolicy, Timestamp, Update,
+    Action, Claim, Error, Job, JobId, JobStatus, NewJob, RetryPolicy, Timestamp, Update, validate,
 };
 
 use super::matrix::every_action;
@@ -386,5 +386,18 @@ pub(crate) async fn hundreds_of_retries_overflow_nothing(cx: &Cx) -> CaseResult 
     check_eq!((job.retry_count, job.fence), (400, 400));
     let wait = job.next_attempt_at.as_millis() - cx.now().as_millis();
     check_eq!(wait, policy.max.as_millis() as i64, "the wait");
+    Ok(())
+}
+
+pub(crate) async fn tens_of_thousands_of_runs_are_counted(cx: &Cx) -> CaseResult {
+    let job = cx.job("a").await?;
+    let round = [Action::Start { lease: None }, Action::Reset].map(|act| Update::new(job.id, act));
+    let batch = vec![round; validate::MAX_ITEMS / 2].concat();
+    for batches in 1..=66 {
+        let fence = batches * 500;
+        let last = cx.apply_all(batch.clone()).await?.pop();
+        check_eq!(last.map(|job| job.fence), Some(fence), "job {}", job.id);
+    }
+    check_eq!(cx.get(job.id).await?.fence, 33_000, "job {}", job.id);
     Ok(())
 }

@@ -168,6 +168,25 @@ defects! {
     TheClockIsFollowedBack "TIME-004" the_clock_is_followed_back;
     TimesAreKeptInSeconds "TIME-006" times_are_kept_in_seconds;
 
+    // Planted by others, who knew the trait and no rule: the suite of that day let these pass, or
+    // only its random programs found them.
+    ARefusedBatchTakesWhatItFound "CREATE-023" a_refused_batch_takes_the_jobs_that_it_found;
+    FencesHaveSixteenBits "TRANSITION-026" fences_have_sixteen_bits;
+    TiesGoByCreation "CLAIM-025" of_equals_the_first_created_is_claimed_first;
+    OnePriorityIsJumpedOver "CLAIM-026" only_one_priority_is_jumped_over;
+    LeasesEndWithTheYear9999 "LEASE-023" leases_end_with_the_year_9999;
+    ARefusedKeyTakesBackItsBatch "BATCH-013" a_refused_key_takes_back_its_batch;
+    AWalkBeginsAnewWhereItsJobIsGone "LIST-026" a_walk_begins_anew_where_its_job_is_gone;
+    ListingsCutManyNames "LIST-027" listings_cut_many_names;
+    TokensForgetTheParams "TOKEN-012" tokens_forget_the_params;
+    IdsGivenTwiceCountTwice "COUNT-006" ids_given_twice_count_twice;
+    KeysAreComparedAsWritten "PARAMS-016" keys_are_compared_as_they_are_written;
+    ALimitCountsOthersToo "DELETE-018" a_limit_counts_others_too;
+    NamesOrStatusesAreDeleted "DELETE-019" names_or_statuses_are_deleted;
+    ResetsRaceForAKey "CONCURRENCY-023" resets_race_for_a_key;
+    DeletionsByAgeAreReadAndThenWritten "CONCURRENCY-024" deletions_by_age_are_read_and_then_written;
+    UpdatesAreDatedBeforeTheirTurn "CONCURRENCY-025" updates_are_dated_before_their_turn;
+
     ClaimsAreReadAndThenWritten "CONCURRENCY-001" claims_are_read_and_then_written;
     StartsAreReadAndThenWritten "CONCURRENCY-002" starts_are_read_and_then_written;
     CreatorsRaceForAKey "CONCURRENCY-003" creators_race_for_a_key;

@@ -22,9 +22,9 @@ impl Disk {
             return self.page_by_offset(filter, page);
         }
         let start = match self.defect {
-            Defect::TokensAreGoodForAnyFilter | Defect::TokensAreGoodForAnyOrder => {
-                self.start_of_any(filter, page)?
-            }
+            Defect::TokensAreGoodForAnyFilter
+            | Defect::TokensAreGoodForAnyOrder
+            | Defect::TokensForgetTheParams => self.start_of_any(filter, page)?,
             Defect::TokensHaveAnotherAlphabet => {
                 let text = page.token.as_ref();
                 let text = text.map(|token| token.as_str().replace('+', "-").replace('/', "_"));
@@ -34,6 +34,9 @@ impl Disk {
             _ => page.start(&matcher)?,
         };
         let start = start.filter(|_| !self.has(Defect::TokensAreIgnored));
+        let start = start.filter(|(_, id)| {
+            !self.has(Defect::AWalkBeginsAnewWhereItsJobIsGone) || self.jobs.contains_key(id)
+        });
         let order = match self.defect {
             Defect::DescendingIsIgnored => Order::Ascending,
             _ => page.order,
@@ -95,6 +98,10 @@ impl Disk {
                 let page = page.clone().with_order(Order::Ascending);
                 page.token_after(job, &matcher)
             }
+            Defect::TokensForgetTheParams => {
+                let without = without_params(filter);
+                page.token_after(job, &without.compile().expect("is valid"))
+            }
             Defect::TokensHaveAnotherAlphabet => {
                 let token = page.token_after(job, &matcher);
                 PageToken::new(token.as_str().replace('-', "+").replace('_', "/"))
@@ -119,6 +126,9 @@ impl Disk {
         if self.has(Defect::TokensAreGoodForAnyOrder) {
             let page = page.clone().with_order(Order::Ascending);
             return page.start(&filter.compile()?);
+        }
+        if self.has(Defect::TokensForgetTheParams) {
+            return page.start(&without_params(filter).compile()?);
         }
         page.start(&JobFilter::default().compile()?)
     }
@@ -156,6 +166,7 @@ impl Disk {
             }
             Defect::NoIdsListAll => filter.ids = filter.ids.filter(|ids| !ids.is_empty()),
             Defect::ManyNamesAreCut => filter.job_names.truncate(500),
+            Defect::ListingsCutManyNames => filter.job_names.truncate(100),
             Defect::OnlyTheFirstStatusCounts => filter.statuses.truncate(1),
             Defect::TheEndOfTheRangeIsExcluded => {
                 let before = |at: jobstore_core::Timestamp| {
@@ -238,6 +249,10 @@ impl Disk {
                 };
                 wanted.is_empty() || wanted.iter().any(met)
             }),
+            Defect::KeysAreComparedAsWritten => Some(|wanted, params| {
+                let key = wanted.split('"').nth(1).unwrap_or_default();
+                params.contains(key) && every_member(wanted, params, floats)
+            }),
             _ => None,
         }
     }
@@ -255,10 +270,24 @@ impl Disk {
         }
         let mut counts = StatusCounts::default();
         for job in self.matching(&counted)? {
-            counts.add(job.status, 1);
+            let ids = filter.ids.iter().flatten();
+            let times = match self.defect {
+                Defect::IdsGivenTwiceCountTwice if filter.ids.is_some() => {
+                    ids.filter(|id| **id == job.id).count()
+                }
+                _ => 1,
+            };
+            counts.add(job.status, times as u64);
         }
         self.last_counts = Some((filter.clone(), counts));
         Ok(counts)
+    }
+}
+
+fn without_params(filter: &JobFilter) -> JobFilter {
+    JobFilter {
+        params: None,
+        ..filter.clone()
     }
 }
 

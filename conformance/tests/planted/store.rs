@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use jobstore_conformance::{Capabilities, Harness, Surroundings};
 use jobstore_core::{
-    Action, ClaimRequest, Clock as _, Creation, DeleteRequest, Job, JobFilter, JobId, JobStatus,
-    JobStore, ManualClock, NewJob, PageRequest, PagedList, Result, StatusCounts, StoreClock,
-    Timestamp, Update, validate,
+    Action, ClaimRequest, Clock as _, Creation, DeleteRequest, Error, Job, JobFilter, JobId,
+    JobStatus, JobStore, ManualClock, NewJob, PageRequest, PagedList, Result, StatusCounts,
+    StoreClock, Timestamp, Update, validate,
 };
 use tokio::task::yield_now;
 
@@ -244,6 +244,23 @@ impl JobStore for Planted {
             }
             _ => false,
         };
+        if self.has(Defect::UpdatesAreDatedBeforeTheirTurn) {
+            let now = self.now();
+            yield_now().await;
+            return Ok(self.writing().update_all(&updates, now));
+        }
+        if let [update] = &updates[..]
+            && self.has(Defect::ResetsRaceForAKey)
+            && matches!(update.action, Action::Reset)
+        {
+            let held = self.disk().key_is_held(update.target.id());
+            yield_now().await;
+            let now = self.now();
+            return Ok(vec![match held {
+                Some(id) => Err(Error::AlreadyExists { id }),
+                None => self.writing().update_all(&updates, now).remove(0),
+            }]);
+        }
         if updates.len() == 1 && races(&updates[0]) {
             let read = self.disk().jobs.get(&updates[0].target.id()).cloned();
             yield_now().await;
@@ -257,6 +274,18 @@ impl JobStore for Planted {
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         request.validate()?;
+        if self.has(Defect::DeletionsByAgeAreReadAndThenWritten)
+            && matches!(request, DeleteRequest::Before { .. })
+        {
+            let before = self.disk().jobs.clone();
+            let ids = self.writing().delete(request);
+            // As if nothing had been done yet, but chosen.
+            self.disk().jobs = before;
+            yield_now().await;
+            let mut disk = self.writing();
+            disk.jobs.retain(|id, _| !ids.contains(id));
+            return Ok(ids);
+        }
         Ok(self.writing().delete(request))
     }
 }

@@ -1,7 +1,7 @@
 //! What creating, claiming, updating and deleting do, and what the defects make of them.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use jobstore_core::{
@@ -45,6 +45,13 @@ impl Disk {
         self.jobs.values().find(holds).map(|job| job.id)
     }
 
+    /// Who else holds the key of a job.
+    pub(crate) fn key_is_held(&self, id: JobId) -> Option<JobId> {
+        let job = self.jobs.get(&id)?;
+        let holder = self.holder(&(job.job_name.clone(), job.unique_key.clone()?))?;
+        (holder != id).then_some(holder)
+    }
+
     pub(crate) fn holders_of(&self, jobs: &[NewJob]) -> Vec<Option<JobId>> {
         let holder = |job: &NewJob| key_of(job).and_then(|key| self.holder(&key));
         jobs.iter().map(holder).collect()
@@ -85,6 +92,10 @@ impl Disk {
                     _ => {
                         if !self.has(Defect::ARefusedBatchIsHalfWritten) {
                             self.jobs = before;
+                        }
+                        if self.has(Defect::ARefusedBatchTakesWhatItFound) {
+                            let done = creations.iter().map(|creation| creation.job().id);
+                            done.for_each(|id| _ = self.jobs.remove(&id));
                         }
                         return Err(Error::AlreadyExists { id: job.id });
                     }
@@ -201,7 +212,22 @@ impl Disk {
             Defect::NamesAreClaimedOneAfterAnother => {
                 jobs.sort_by_key(|job| (job.job_name.clone(), job.claim_order()));
             }
+            Defect::TiesGoByCreation => jobs.sort_by_key(|job| {
+                let (priority, due, id) = job.claim_order();
+                (priority, due, job.creation_time, id)
+            }),
             _ => jobs.sort_by_key(Job::claim_order),
+        }
+        if self.has(Defect::OnePriorityIsJumpedOver) {
+            let late = self
+                .jobs
+                .values()
+                .filter(named)
+                .filter(|job| job.status == JobStatus::Pending && !job.is_claimable(now));
+            let late: BTreeSet<_> = late.map(|job| Reverse(job.priority)).collect();
+            if let Some(last) = late.iter().nth(1) {
+                jobs.retain(|job| Reverse(job.priority) <= *last);
+            }
         }
         let more = usize::from(self.has(Defect::ClaimsTakeOneTooMany) && limit < 1_000);
         jobs.truncate(limit + more);
@@ -261,6 +287,11 @@ impl Disk {
                 }
                 _ => self.update(update, now),
             };
+            if self.has(Defect::ARefusedKeyTakesBackItsBatch)
+                && matches!(verdict, Err(Error::AlreadyExists { .. }))
+            {
+                self.jobs.clone_from(&read);
+            }
             verdicts.push(verdict);
         }
         if self.has(Defect::VerdictsAreReversed) {
@@ -294,7 +325,7 @@ impl Disk {
         let key = key.map(|(name, key)| (name.to_owned(), key.to_owned()));
         let holder = key.and_then(|key| self.holder(&key));
         let collides = match self.defect {
-            Defect::AResetStealsAKey => false,
+            Defect::AResetStealsAKey | Defect::ResetsRaceForAKey => false,
             Defect::AJobCollidesWithItself => {
                 holder.is_some() && update.action.kind() == ActionKind::Reset
             }
@@ -492,6 +523,11 @@ impl Disk {
                 next.last_error = None;
             }
             Defect::AStartNeedsNoFence if kind == ActionKind::Start => next.fence = job.fence,
+            Defect::FencesHaveSixteenBits => next.fence = next.fence.min(32_767),
+            Defect::LeasesEndWithTheYear9999 => {
+                let last = Timestamp::from_millis(253_402_300_799_999);
+                next.lease_expires_at = next.lease_expires_at.map(|end| end.min(last));
+            }
             _ => {}
         }
     }
@@ -531,6 +567,31 @@ impl Disk {
                     })
                 })
             }
+            (Defect::NamesOrStatusesAreDeleted, _) => {
+                let any_of = |names: bool, statuses: bool| {
+                    let mut either = request.clone();
+                    if let DeleteRequest::Before {
+                        job_names: asked,
+                        statuses: among,
+                        ..
+                    } = &mut either
+                        && !asked.is_empty()
+                        && !among.is_empty()
+                    {
+                        if names {
+                            asked.clear();
+                        }
+                        if statuses {
+                            among.clear();
+                        }
+                    }
+                    either.matches(job)
+                };
+                any_of(true, false) || any_of(false, true)
+            }
+            (Defect::ALimitCountsOthersToo, DeleteRequest::Before { cutoff, .. }) => {
+                job.status.is_finalized() && job.last_update_time < *cutoff
+            }
             _ => request.matches(job),
         };
         let mut jobs: Vec<Job> = self.jobs.values().filter(matches).cloned().collect();
@@ -552,6 +613,9 @@ impl Disk {
                 }
                 jobs.truncate(*limit as usize);
             }
+        }
+        if self.has(Defect::ALimitCountsOthersToo) {
+            jobs.retain(|job| request.matches(job));
         }
         for job in &jobs {
             self.jobs.remove(&job.id);
