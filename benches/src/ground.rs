@@ -48,7 +48,9 @@ impl Ground {
         }
     }
 
-    /// Takes away what earlier work left behind in all places; see [`settle`].
+    /// Has PostgreSQL take away the dead rows of all places, as it does by itself once a minute: what
+    /// a statement costs would else depend on whether that happened just before, on one side or the
+    /// other. What dead rows cost is measured by the program `postgres-dead-rows`.
     pub async fn settle(&self) {
         let Some(server) = &self.server else { return };
         for place in 0..self.places.load(Ordering::Relaxed) {
@@ -144,7 +146,7 @@ impl DataSet {
         }
     }
 
-    /// Takes away what earlier work left behind; see [`settle`].
+    /// As [`Ground::settle`].
     pub async fn settle(&self) {
         if let Some(server) = &self.server {
             settle(self.engine, &server.url()).await;
@@ -224,9 +226,6 @@ fn at(server: &Server, name: &str) -> String {
     format!("{server}/{name}")
 }
 
-/// Has PostgreSQL take away the dead rows of a database. It does so by itself once a minute, so what
-/// a statement costs in between would depend on whether that happened just before, on one side or the
-/// other. What they cost is measured by `postgres-dead-rows`.
 async fn settle(engine: Engine, url: &str) {
     if engine == Engine::Postgres {
         let mut connection = connect::<PgConnection>(url).await;

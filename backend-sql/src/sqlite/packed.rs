@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use jobstore_core::{Job, JobId, JobParams, JobStatus, Timestamp};
+use jobstore_core::{Job, JobParams, JobStatus, Timestamp};
 
 use crate::dialect::{Columns, Packed};
 use crate::row::parse_id;
