@@ -217,8 +217,10 @@ pub(crate) fn id<D: Driver>(row: &D::Row) -> Option<JobId> {
 /// The id that stands as this text. In capitals it is none: rows are looked for, and pages go on, by
 /// the text in which this store writes an id, so such a job would be listed and never found.
 pub(crate) fn parse_id(text: &str) -> Option<JobId> {
-    let id: JobId = text.parse().ok()?;
-    (id.to_string() == text).then_some(id)
+    // Parsing takes one form only, so the case is all in which two texts of an id can differ. Writing
+    // the id to compare it would allocate for every row.
+    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    is_lower.then(|| text.parse().ok()).flatten()
 }
 
 /// The ids as values.
