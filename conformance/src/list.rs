@@ -149,7 +149,7 @@ Nothing {
         "CLAIM-022" Must a_new_lease_has_its_own_owner_and_end "A new run's lease has nothing of the last one's.";
         "CLAIM-023" Must a_lease_without_end_saturates "A lease past the last timestamp ends at the last timestamp.";
         "CLAIM-024" Must deleted_jobs_are_not_claimed "A deleted job is not claimed.";
-        "CLAIM-025" Must of_one_due_time_the_least_id_goes_first_whenever_created "Of jobs due at one time the least id is claimed first, whenever they were created.";
+        "CLAIM-025" Must of_one_due_time_the_least_id_goes_first "Of jobs due at one time the least id is claimed first, whenever they were created.";
         "CLAIM-026" Must what_is_not_due_hides_nothing_at_any_priority "Jobs that are not due hide none that is, however many priorities they have.";
     }
     lease {

@@ -251,7 +251,7 @@ mod tests {
             "expected: xxx",
             "got: 0 yyy",
             "again: jobstore conformance CREATE-001",
-            "claim 24 of 24",
+            "claim 26 of 26",
             "0 passed",
         ] {
             assert!(text.contains(wanted), "{wanted:?} in\n{text}");

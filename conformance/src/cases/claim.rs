@@ -279,9 +279,7 @@ pub(crate) async fn deleted_jobs_are_not_claimed(cx: &Cx) -> CaseResult {
     Ok(())
 }
 
-pub(crate) async fn of_one_due_time_the_least_id_goes_first_whenever_created(
-    cx: &Cx,
-) -> CaseResult {
+pub(crate) async fn of_one_due_time_the_least_id_goes_first(cx: &Cx) -> CaseResult {
     let due = cx.now();
     let id = |n: &str| format!("{n}0000000-0000-4000-8000-000000000000").parse::<JobId>();
     for n in ["8", "f", "0", "7"] {

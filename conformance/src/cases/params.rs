@@ -325,5 +325,14 @@ pub(crate) async fn every_escape_means_its_character(cx: &Cx) -> CaseResult {
         )
         .await?;
     }
+    // What is compared as a text must not take a quote inside a string for its end, nor a backslash
+    // for the begin of an escape.
+    for (one, other) in [
+        (r#"["x","y"]"#, r#"["x\",\"y"]"#),
+        (r#""\u0001""#, r#""\\u0001""#),
+    ] {
+        value(cx, one, &[one], &[other]).await?;
+        value(cx, other, &[other], &[one]).await?;
+    }
     Ok(())
 }
