@@ -22,7 +22,9 @@ pub(crate) use rows::{LENGTHS, are_alike, fits, fitting, pieces, push_rows, push
 
 /// The differences of one engine, each with its reason in the engine's file.
 pub trait Dialect: Driver {
-    /// How many transactions write at once.
+    /// How many transactions write at once. Servers get two: while one commits, the other gathers. With
+    /// more, what few callers ask for is spread over transactions of one call each: with four, claims of
+    /// four callers on PostgreSQL came to 0.71 of `pgbench`, with two to 1.11, on a machine of two cores.
     const WRITERS: usize;
 
     /// Ends a SELECT of rows by id, so that they stay as they are until the transaction ends.

@@ -46,8 +46,6 @@ pub type PostgresJobStore = SqlJobStore<Postgres>;
 crate::dialect::text_as_text!(Postgres);
 
 impl Dialect for Postgres {
-    // While one commits, the other gathers. With more, what few callers ask for is spread over
-    // transactions of one call each: with four, claims of four callers took half as long again.
     const WRITERS: usize = 2;
     // In one order, so that two transactions that want the same rows never wait for each other.
     const LOCK_ROWS: &'static str = " ORDER BY id FOR UPDATE";

@@ -38,7 +38,7 @@ impl Engine {
         }
     }
 
-    /// How many calls it is given at once by a store with its default settings.
+    /// How many connections a store with its default settings has; engines without any have one writer.
     pub fn writers(self) -> usize {
         match self {
             Self::Postgres | Self::MariaDb => 8,

@@ -1,6 +1,7 @@
 //! The suite tested: a store that is right passes all of it, and planted defects are caught.
 
 mod defect;
+mod delete;
 mod read;
 mod store;
 mod write;

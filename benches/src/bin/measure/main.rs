@@ -99,13 +99,14 @@ struct Sides {
     group: Option<Side>,
 }
 
-/// The store beside its engine.
+/// A comparison under way.
 struct Comparison<'a> {
     options: &'a Options,
     ground: Ground,
     results: Results,
 }
 
+/// The store beside its engine.
 async fn compare(options: &Options) -> anyhow::Result<Results> {
     let engine = options.engine;
     let ground = Ground::new(engine);
