@@ -90,42 +90,21 @@ impl Place {
 
     /// Writes the row; the engine refuses what its schema forbids.
     async fn write(&self, stored: &Stored) -> bool {
-        let sql = "UPDATE jobs SET id = CAST(? AS TEXT), creation_time = ?, \
-            job_name = CAST(? AS TEXT), params = CAST(? AS TEXT), timeout = ?, status = ?, \
-            result = CAST(? AS TEXT), retry_count = ?, last_update_time = ?, priority = ?, \
-            next_attempt_at = ?, max_retries = ?, unique_key = CAST(? AS TEXT), \
-            lease_owner = CAST(? AS TEXT), lease_expires_at = ?, fence = ?, \
-            last_error = CAST(? AS TEXT) WHERE id = ?";
-        let [id, name, params, result, key, owner, error] = stored.texts.clone();
-        let [
-            creation,
-            status,
-            retries,
-            update,
-            priority,
-            next,
-            most,
-            expiry,
-            fence,
-        ] = stored.integers;
-        let update = sqlx::query(sql)
-            .bind(id)
-            .bind(creation)
-            .bind(name)
-            .bind(params)
+        // In the order of what is stored: texts, integers, the timeout.
+        let sql = "UPDATE jobs SET id = CAST(? AS TEXT), job_name = CAST(? AS TEXT), \
+            params = CAST(? AS TEXT), result = CAST(? AS TEXT), unique_key = CAST(? AS TEXT), \
+            lease_owner = CAST(? AS TEXT), last_error = CAST(? AS TEXT), creation_time = ?, \
+            status = ?, retry_count = ?, last_update_time = ?, priority = ?, next_attempt_at = ?, \
+            max_retries = ?, lease_expires_at = ?, fence = ?, timeout = ? WHERE id = ?";
+        let mut update = sqlx::query(sql);
+        for text in stored.texts.clone() {
+            update = update.bind(text);
+        }
+        for integer in stored.integers {
+            update = update.bind(integer);
+        }
+        let update = update
             .bind(stored.timeout)
-            .bind(status)
-            .bind(result)
-            .bind(retries)
-            .bind(update)
-            .bind(priority)
-            .bind(next)
-            .bind(most)
-            .bind(key)
-            .bind(owner)
-            .bind(expiry)
-            .bind(fence)
-            .bind(error)
             .bind(self.jobs[VICTIM].id.to_string());
         update
             .execute(&self.pool)
