@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use crate::error::{Failure, FailureExt as _};
-use crate::row::{self, COLUMNS, Found};
+use crate::row::{self, COLUMNS, Found, Place};
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use rows::filled;
@@ -146,11 +146,11 @@ pub trait Dialect: Driver {
 
     /// Writes the condition that a row comes after this place in the order of listing; `after` is
     /// how both its parts compare.
-    fn push_after(statement: &mut Statement<Self>, after: &str, time: i64, id: &str) {
+    fn push_after(statement: &mut Statement<Self>, after: &str, place: &Place) {
         statement.push(format_args!("(creation_time, id) {after} ("));
-        Self::push_value(statement, time.into());
+        Self::push_value(statement, place.time.into());
         statement.push(", ");
-        Self::push_value(statement, id.into());
+        Self::push_bytes(statement, place.id.clone());
         statement.push(")");
     }
 
@@ -380,6 +380,8 @@ pub(crate) type Statement<D> = QueryBuilder<D>;
 pub trait Driver: Database {
     /// Writes a placeholder for the value.
     fn push_value(statement: &mut QueryBuilder<Self>, value: Value);
+    /// Writes a placeholder for the text that has these bytes.
+    fn push_bytes(statement: &mut QueryBuilder<Self>, bytes: Vec<u8>);
 
     /// Runs a statement that returns no rows.
     fn execute(
@@ -414,6 +416,8 @@ pub trait Driver: Database {
     fn real(row: &Self::Row, column: usize) -> sqlx::Result<Option<f64>>;
     /// The text in a column.
     fn text(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>>;
+    /// The bytes of the text in a column, also of one that is not UTF-8.
+    fn bytes(row: &Self::Row, column: usize) -> sqlx::Result<Option<Vec<u8>>>;
 }
 
 /// How an engine takes and gives text.
@@ -423,25 +427,13 @@ pub trait TextForm: Database {
 
     /// The text in a column.
     fn get(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>>;
-}
 
-/// Text as the engine's own type.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-macro_rules! text_as_text {
-    ($database:ty) => {
-        impl crate::dialect::TextForm for $database {
-            fn push(statement: &mut sqlx::QueryBuilder<Self>, text: Option<String>) {
-                statement.push_bind(text);
-            }
+    /// Writes a placeholder for the text that has these bytes.
+    fn push_bytes(statement: &mut QueryBuilder<Self>, bytes: Vec<u8>);
 
-            fn get(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>> {
-                sqlx::Row::try_get(row, column)
-            }
-        }
-    };
+    /// The bytes of the text in a column, also of one that is not UTF-8.
+    fn get_bytes(row: &Self::Row, column: usize) -> sqlx::Result<Option<Vec<u8>>>;
 }
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(crate) use text_as_text;
 
 impl<DB> Driver for DB
 where
@@ -464,6 +456,10 @@ where
             }
             Value::Text(value) => DB::push(statement, value),
         }
+    }
+
+    fn push_bytes(statement: &mut QueryBuilder<Self>, bytes: Vec<u8>) {
+        <DB as TextForm>::push_bytes(statement, bytes);
     }
 
     async fn execute(
@@ -512,6 +508,10 @@ where
 
     fn text(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>> {
         DB::get(row, column)
+    }
+
+    fn bytes(row: &Self::Row, column: usize) -> sqlx::Result<Option<Vec<u8>>> {
+        DB::get_bytes(row, column)
     }
 }
 

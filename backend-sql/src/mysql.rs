@@ -34,7 +34,7 @@ pub use options::{MySqlOptions, Settings};
 use crate::dialect::{Dialect, Driver as _, Statement, TextForm, Value, Wire, pieces};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
-use crate::row::COLUMNS;
+use crate::row::{COLUMNS, Place};
 use crate::store::SqlJobStore;
 
 pub use crate::dialect::ClaimBy;
@@ -103,13 +103,13 @@ impl Dialect for MySql {
     }
 
     // A pair is not looked up in an index, but each of these alternatives is.
-    fn push_after(statement: &mut Statement<Self>, after: &str, time: i64, id: &str) {
+    fn push_after(statement: &mut Statement<Self>, after: &str, place: &Place) {
         statement.push(format_args!("(creation_time {after} "));
-        Self::push_value(statement, time.into());
+        Self::push_value(statement, place.time.into());
         statement.push(" OR (creation_time = ");
-        Self::push_value(statement, time.into());
+        Self::push_value(statement, place.time.into());
         statement.push(format_args!(" AND id {after} "));
-        Self::push_value(statement, id.into());
+        <Self as TextForm>::push_bytes(statement, place.id.clone());
         statement.push("))");
     }
 
@@ -192,6 +192,14 @@ impl TextForm for MySql {
             index: column.to_string(),
             source: "not UTF-8".into(),
         })
+    }
+
+    fn push_bytes(statement: &mut Statement<Self>, bytes: Vec<u8>) {
+        statement.push_bind(bytes);
+    }
+
+    fn get_bytes(row: &MySqlRow, column: usize) -> sqlx::Result<Option<Vec<u8>>> {
+        row.try_get(column)
     }
 }
 

@@ -29,12 +29,12 @@ mod plan;
 mod write;
 
 use jobstore_core::{Error, Job, JobId, Lease, Result, Timestamp};
-use sqlx::Postgres;
-use sqlx::postgres::PgSeverity;
+use sqlx::postgres::{PgRow, PgSeverity};
+use sqlx::{Postgres, Row as _};
 
 pub use options::PostgresOptions;
 
-use crate::dialect::{Dialect, Statement, Value, Wire};
+use crate::dialect::{Dialect, Statement, TextForm, Value, Wire};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::row::COLUMNS;
@@ -43,7 +43,24 @@ use crate::store::SqlJobStore;
 /// A job store in a PostgreSQL database.
 pub type PostgresJobStore = SqlJobStore<Postgres>;
 
-crate::dialect::text_as_text!(Postgres);
+impl TextForm for Postgres {
+    fn push(statement: &mut Statement<Self>, text: Option<String>) {
+        statement.push_bind(text);
+    }
+
+    fn get(row: &PgRow, column: usize) -> sqlx::Result<Option<String>> {
+        row.try_get(column)
+    }
+
+    // The server lets no id into the table that is not a UUID, so nothing is lost here.
+    fn push_bytes(statement: &mut Statement<Self>, bytes: Vec<u8>) {
+        statement.push_bind(String::from_utf8_lossy(&bytes).into_owned());
+    }
+
+    fn get_bytes(row: &PgRow, column: usize) -> sqlx::Result<Option<Vec<u8>>> {
+        Ok(Self::get(row, column)?.map(String::into_bytes))
+    }
+}
 
 impl Dialect for Postgres {
     const WRITERS: usize = 2;

@@ -47,7 +47,7 @@ pub(crate) async fn by_id<D: Dialect>(
             statement
         };
         let each = |Found { place, job }: Found| {
-            let id = job.as_ref().map_or_else(|_| place.id.parse().ok(), |job| Some(job.id));
+            let id = job.as_ref().map_or_else(|_| place.job_id(), |job| Some(job.id));
             jobs.extend(id.map(|id| (id, job)));
         };
         wire.fetch_jobs(ids.len(), write, each).await?;
@@ -234,7 +234,7 @@ pub(crate) fn page_statement<D: Dialect>(
         push_branch_conditions(statement, filter, branch, start.map(|_| order));
         if let Some(start) = start {
             statement.push(" AND ");
-            D::push_after(statement, after, start.time, &start.id);
+            D::push_after(statement, after, start);
         }
         statement.push(format_args!(
             " ORDER BY creation_time{direction}, id{direction} LIMIT {limit}"
@@ -422,7 +422,7 @@ mod tests {
     async fn every_listing_reads_an_index_in_order_from_its_start() {
         let place = Place {
             time: 5,
-            id: String::new(),
+            id: Vec::new(),
         };
         let packed = Sqlite::PACKED.expect("packs").columns;
         for (filter, columns) in filters()

@@ -77,19 +77,29 @@ pub(crate) fn fence(job: &Job) -> Value {
     i64::try_from(job.fence).unwrap_or(i64::MAX).into()
 }
 
-/// Where a row stands in the order of listing. The id is a text, since another program's may be
-/// anything.
+/// Where a row stands in the order of listing. The id is bytes, since another program's may be
+/// anything: a place that is not exactly where the row is would show the rows around it twice, or
+/// not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub struct Place {
+    /// When the job was created.
     pub(crate) time: i64,
-    pub(crate) id: String,
+    /// The text of its id.
+    pub(crate) id: Vec<u8>,
+}
+
+impl Place {
+    /// The id, if a job can have it.
+    pub(crate) fn job_id(&self) -> Option<JobId> {
+        parse_id(str::from_utf8(&self.id).ok()?)
+    }
 }
 
 impl From<(Timestamp, JobId)> for Place {
     fn from((time, id): (Timestamp, JobId)) -> Self {
         Self {
             time: time.as_millis(),
-            id: id.to_string(),
+            id: id.to_string().into_bytes(),
         }
     }
 }
@@ -113,7 +123,7 @@ impl From<Job> for Found {
 pub(crate) fn find<D: Driver>(row: &D::Row) -> Found {
     let place = Place {
         time: D::int(row, 1).ok().flatten().unwrap_or_default(),
-        id: D::text(row, 0).ok().flatten().unwrap_or_default(),
+        id: D::bytes(row, 0).ok().flatten().unwrap_or_default(),
     };
     Found {
         place,
@@ -158,9 +168,9 @@ struct Reader<'a, D: Driver> {
 
 impl<D: Driver> Reader<'_, D> {
     fn unreadable(&self, reason: impl Into<String>) -> Error {
-        let id = D::text(self.row, 0).ok().flatten().unwrap_or_default();
+        let id = D::bytes(self.row, 0).ok().flatten().unwrap_or_default();
         Error::Unreadable {
-            id,
+            id: String::from_utf8_lossy(&id).into_owned(),
             reason: reason.into(),
         }
     }

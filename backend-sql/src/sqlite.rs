@@ -11,11 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobstore_core::{Clock, Error, Job, Lease, Result, StoreClock, Timestamp};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool};
 
 use crate::claim::reading;
-use crate::dialect::{ClaimBy, Dialect, Packed, Statement, Value, Wire, filled, push_rows};
+use crate::dialect::{
+    ClaimBy, Dialect, Packed, Statement, TextForm, Value, Wire, filled, push_rows,
+};
 use crate::error::{Failure, FailureExt as _, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::session::{Habits, Sessions};
@@ -24,7 +28,31 @@ use crate::store::SqlJobStore;
 /// A job store in a SQLite file.
 pub type SqliteJobStore = SqlJobStore<Sqlite>;
 
-crate::dialect::text_as_text!(Sqlite);
+impl TextForm for Sqlite {
+    fn push(statement: &mut Statement<Self>, text: Option<String>) {
+        statement.push_bind(text);
+    }
+
+    fn get(row: &SqliteRow, column: usize) -> sqlx::Result<Option<String>> {
+        row.try_get(column)
+    }
+
+    fn push_bytes(statement: &mut Statement<Self>, bytes: Vec<u8>) {
+        match String::from_utf8(bytes) {
+            Ok(text) => statement.push_bind(text),
+            // SQLite keeps a text of any bytes, but the driver hands over no such; and every text is
+            // smaller than every blob.
+            Err(error) => {
+                statement.push("CAST(").push_bind(error.into_bytes());
+                statement.push(" AS TEXT)")
+            }
+        };
+    }
+
+    fn get_bytes(row: &SqliteRow, column: usize) -> sqlx::Result<Option<Vec<u8>>> {
+        row.try_get(column)
+    }
+}
 
 impl Dialect for Sqlite {
     // SQLite has one writer; more tasks would only wait for each other.

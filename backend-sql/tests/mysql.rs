@@ -261,6 +261,27 @@ async fn rows_that_cannot_be_read_hide_no_others_and_are_never_claimed() {
 }
 
 #[tokio::test]
+async fn rows_whose_ids_are_no_text_hide_no_others_and_none_is_listed_twice() {
+    let database = Database::new().await;
+    let store = database.open().await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(create(&store, NewJob::new("a", "{}")).await.id);
+    }
+    let mut other = database.connect().await;
+    // All of one millisecond, so that the ids alone say where a page goes on.
+    run(&mut other, "UPDATE jobs SET creation_time = 5").await;
+    for (index, spoilt) in [(1, "X'ff'"), (3, "CONCAT(LEFT(id, 8), X'80')"), (4, "''")] {
+        let id = ids[index];
+        let sql = format!("UPDATE jobs SET id = {spoilt} WHERE id = '{id}'");
+        run(&mut other, &sql).await;
+    }
+    common::walk::finds(&store, &[ids[0], ids[2]], 3).await;
+    let claim = ClaimRequest::new("w", Duration::from_secs(1)).with_limit(5);
+    assert_eq!(store.claim_jobs(&claim).await.expect("claims").len(), 2);
+}
+
+#[tokio::test]
 async fn numbers_that_no_claim_could_hand_out_are_refused_by_the_table() {
     let database = Database::new().await;
     let store = database.open().await;

@@ -1,6 +1,8 @@
 //! What SQLite does when files, disks, other programs and other processes are not as one wishes.
 #![cfg(feature = "sqlite")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -336,6 +338,24 @@ async fn rows_that_cannot_be_read_hide_no_others_and_are_never_claimed() {
         .await
         .expect("counts");
     assert_eq!(counts.get(JobStatus::Running), 2);
+}
+
+#[tokio::test]
+async fn rows_whose_ids_are_no_text_hide_no_others_and_none_is_listed_twice() {
+    let (_folder, file) = folder();
+    let store = open(&file).await;
+    let created = store.create_jobs(vec![NewJob::new("a", "{}"); 5]).await;
+    let created = created.expect("creates");
+    // All of one millisecond, so that the ids alone say where a page goes on.
+    let spoil = "UPDATE jobs SET creation_time = 5;
+        UPDATE jobs SET id = CAST(x'ff' AS TEXT) WHERE rowid = 2;
+        UPDATE jobs SET id = CAST(substr(id, 1, 8) || x'80' AS TEXT) WHERE rowid = 4;
+        UPDATE jobs SET id = '' WHERE rowid = 5;";
+    run(&mut foreign(&file).await, spoil).await;
+    let ids = [0, 2].map(|index: usize| created[index].job().id);
+    common::walk::finds(&store, &ids, 3).await;
+    let claim = ClaimRequest::new("w", Duration::from_secs(1)).with_limit(5);
+    assert_eq!(store.claim_jobs(&claim).await.expect("claims").len(), 2);
 }
 
 #[tokio::test]

@@ -36,10 +36,7 @@ pub fn row(bytes: &[u8]) {
         // Before, since the call before may have ended in a panic.
         place.restore().await;
         let mut stored = Stored::of(&place.jobs[VICTIM]);
-        // An id that is no text has no place in the order of listing, and the store reads its
-        // millisecond again: not mended yet.
-        let changed = stored.change(bytes) && stored.has_text_id();
-        if changed && place.write(&stored).await {
+        if stored.change(bytes) && place.write(&stored).await {
             place.is_read(&stored).await;
         }
     });
@@ -241,11 +238,6 @@ impl Stored {
         let id: JobId = text.parse().ok()?;
         // In capitals it would be found by no id that anybody can name.
         (id.to_string() == text).then_some(id)
-    }
-
-    fn has_text_id(&self) -> bool {
-        let id = self.texts[0].as_deref();
-        id.is_some_and(|id| str::from_utf8(id).is_ok())
     }
 
     fn has_known_status(&self) -> bool {

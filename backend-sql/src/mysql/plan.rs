@@ -159,7 +159,7 @@ async fn every_listing_reads_an_index_in_order_from_its_start() {
     ];
     let place = Place {
         time: 5,
-        id: "0".to_owned(),
+        id: b"0".to_vec(),
     };
     for filter in filters {
         for (order, start) in [

@@ -10,6 +10,7 @@ pub(crate) mod mysql;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod requests;
+pub(crate) mod walk;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
