@@ -166,13 +166,18 @@ async fn gather(receiver: &Receiver) -> Option<Merged> {
     let mut calls = Merged::default();
     calls.push(receiver.recv().await?);
     // Callers that were answered together call again together, but the first of them wakes this
-    // task, often before the others had their turn. Going to the back of the queue costs a caller
-    // alone next to nothing, and spares the others a transaction of their own.
-    tokio::task::yield_now().await;
-    while calls.len() < MAX_MERGED
-        && let Ok(call) = receiver.try_recv()
-    {
-        calls.push(call);
+    // task, often before the others had their turn. Going to the back of the queue, again as long as
+    // that brings calls, costs a caller alone next to nothing, and spares the others a transaction of
+    // their own.
+    let mut gathered = 0;
+    while gathered < calls.len() && calls.len() < MAX_MERGED {
+        gathered = calls.len();
+        tokio::task::yield_now().await;
+        while calls.len() < MAX_MERGED
+            && let Ok(call) = receiver.try_recv()
+        {
+            calls.push(call);
+        }
     }
     Some(calls)
 }
