@@ -8,9 +8,10 @@ use jobstore::{
     Action, Claim, ClaimRequest, Job, JobFilter, JobId, JobStore, PageRequest, PageToken,
     Timestamp, Update,
 };
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use crate::limit::{Limit, OWNER, Raw, Write};
+use crate::limit::{Limit, OWNER, Page, Raw, Write};
 
 /// One of the sides that a [`Case`](crate::Case) is run on.
 #[derive(Clone)]
@@ -19,6 +20,9 @@ pub enum Side {
     Store(Arc<dyn JobStore>),
     /// The engine driven directly by one caller at a time.
     Limit(Arc<Mutex<Box<dyn Limit>>>),
+    /// The same, pages read on a thread that may block: an engine that blocks its caller is driven so
+    /// by everybody who has other tasks to go on with.
+    Apart(Arc<Mutex<Box<dyn Limit>>>),
     /// The engine driven directly for many callers.
     Raw(Raw),
 }
@@ -43,6 +47,16 @@ pub struct Read {
     last: Option<(Timestamp, JobId)>,
 }
 
+impl From<Page> for Read {
+    fn from(page: Page) -> Self {
+        Self {
+            jobs: page.jobs,
+            token: None,
+            last: page.last,
+        }
+    }
+}
+
 impl Listing {
     /// The page after this one, unless it was the last.
     pub fn next(self, read: Read) -> Option<Self> {
@@ -62,7 +76,7 @@ impl Side {
     pub async fn write(&self, call: Write) -> Vec<Claim> {
         match self {
             Self::Store(store) => write(&**store, call).await,
-            Self::Limit(limit) => {
+            Self::Limit(limit) | Self::Apart(limit) => {
                 let answers = limit.lock().await.write(vec![call]).await;
                 answers
                     .into_iter()
@@ -91,12 +105,16 @@ impl Side {
             }
             Self::Limit(limit) => {
                 let size = listing.request.size as usize;
-                let page = limit.lock().await.page(listing.after, size).await;
-                Read {
-                    jobs: page.jobs,
-                    token: None,
-                    last: page.last,
-                }
+                limit.lock().await.page(listing.after, size).await.into()
+            }
+            Self::Apart(limit) => {
+                let (limit, after) = (Arc::clone(limit), listing.after);
+                let size = listing.request.size as usize;
+                let page = tokio::task::spawn_blocking(move || {
+                    let page = async { limit.lock().await.page(after, size).await };
+                    Handle::current().block_on(page)
+                });
+                page.await.expect("no panic").into()
             }
             Self::Raw(_) => panic!("pages are read by one caller"),
         }
@@ -123,6 +141,7 @@ impl fmt::Debug for Side {
         f.write_str(match self {
             Self::Store(_) => "Store",
             Self::Limit(_) => "Limit",
+            Self::Apart(_) => "Apart",
             Self::Raw(_) => "Raw",
         })
     }

@@ -4,12 +4,14 @@ use std::fs;
 use std::sync::Arc;
 
 use jobstore_benches::results::{Fact, Figure, Results};
-use jobstore_benches::{Case, DataSet, Engine, Run, Side, filters};
+use jobstore_benches::{Case, DataSet, Engine, Ground, Listing, Run, Side, filters};
 
 use crate::Options;
 
-/// More jobs than this are not walked over.
-const WALKED: usize = 1_000_000;
+/// More jobs than this are not walked over, nor made again for the engine by itself.
+const MOST: usize = 1_000_000;
+/// How many jobs are claimed at once.
+const CLAIMS: [usize; 3] = [1, 10, 100];
 
 /// Pages, claims and space with this many other jobs.
 pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Results) {
@@ -27,23 +29,27 @@ pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Result
         Engine::Memory => fact("memory", memory("VmRSS:") - before, "MiB"),
         _ => fact("disk", set.disk() as f64 / f64::from(1 << 20), "MiB"),
     }
-    let deep = Side::Store(Arc::clone(&set.store));
-    let deep = deep.deep(rows / 2).await;
+    let store = Side::Store(Arc::clone(&set.store));
+    let deep = store.deep(rows / 2).await;
     for case in filters(&deep, set.store.now()) {
-        run(options, rows, &case, &set, results).await;
+        let (figure, _) = run(options, rows, &case, &store, "store", || set.settle()).await;
+        results.figures.push(figure);
     }
-    for batch in [1, 10, 100] {
+    for batch in CLAIMS {
         let case = Case::write("claim", 1, batch);
-        let runs = run(options, rows, &case, &set, results).await;
+        let (figure, runs) = run(options, rows, &case, &store, "store", || set.settle()).await;
+        results.figures.push(figure);
         for run in &runs {
             run.delete(&*set.store).await;
         }
     }
-    if rows <= WALKED {
+    if rows <= MOST {
         // Linux forgets the most memory that was in use when 5 is written there.
         let is_reset = fs::write("/proc/self/clear_refs", "5").is_ok();
         let before = memory("VmRSS:");
-        run(options, rows, &Case::walk(), &set, results).await;
+        let walk = Case::walk();
+        let (figure, _) = run(options, rows, &walk, &store, "store", || set.settle()).await;
+        results.figures.push(figure);
         if is_reset {
             let more = memory("VmHWM:") - before;
             results.facts.push(Fact {
@@ -54,37 +60,59 @@ pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Result
             });
         }
     }
+    drop(store);
     set.close();
 }
 
-async fn run(
+/// The cases that the engine knows by itself, on a place of its own beside as many jobs: what it makes
+/// dearer as they become more is not the store's.
+pub(crate) async fn measure_limit(options: &Options, rows: usize, results: &mut Results) {
+    if rows > MOST {
+        return;
+    }
+    let ground = Ground::new(options.engine);
+    let limit = crate::limit(options.engine, &ground).await;
+    limit.fill_others(rows).await;
+    let deep = limit.deep(rows / 2).await;
+    let mut cases = vec![
+        Case::page("first page", Listing::default()),
+        Case::page("page in the middle", deep),
+    ];
+    cases.extend(CLAIMS.map(|batch| Case::write("claim", 1, batch)));
+    for case in &cases {
+        let (figure, _) = run(options, rows, case, &limit, "limit", || ground.settle()).await;
+        results.figures.push(figure);
+    }
+}
+
+/// Runs a case on a side, `settle` before each round.
+async fn run<S: Future<Output = ()>>(
     options: &Options,
     rows: usize,
     case: &Case,
-    set: &DataSet,
-    results: &mut Results,
-) -> Vec<Run> {
-    let side = Side::Store(Arc::clone(&set.store));
-    set.settle().await;
+    side: &Side,
+    name: &str,
+    settle: impl Fn() -> S,
+) -> (Figure, Vec<Run>) {
+    settle().await;
     let calls = case
-        .calls_in(&side, options.time(), options.jobs.min(10_000))
+        .calls_in(side, options.time(), options.jobs.min(10_000))
         .await;
     let mut runs = Vec::new();
     for _ in 0..options.rounds {
-        set.settle().await;
-        runs.push(case.run(&side, calls).await);
+        settle().await;
+        runs.push(case.run(side, calls).await);
     }
-    let mut figure = Figure::of(case, rows, "store", &runs);
+    let mut figure = Figure::of(case, rows, name, &runs);
     eprintln!(
-        "{} beside {rows}: {case}: {:.0} µs",
+        "{} beside {rows}: {case}, {name}: {:.0} µs",
         options.engine, figure.p50
     );
     if case.name.is_empty() {
         figure.name = case.to_string();
     }
     "growth".clone_into(&mut figure.group);
-    results.figures.push(figure);
-    runs
+    (figure, runs)
 }
 
 /// A line of the process's own status, in MiB; Linux only.

@@ -68,12 +68,18 @@ async fn main() -> anyhow::Result<()> {
         false => compare(&options).await?,
     };
     write(&options, &results)?;
-    for &rows in options.growth.iter().filter(|rows| **rows > 0) {
+    let sizes = || options.growth.iter().copied().filter(|rows| *rows > 0);
+    for rows in sizes() {
         results
             .figures
             .retain(|figure| figure.group != "growth" || figure.rows != rows);
         results.facts.retain(|fact| fact.rows != rows);
         growth::measure(&options, rows, &mut results).await;
+        write(&options, &results)?;
+    }
+    // After all of those, so that the memory that this has taken and left is in none of their figures.
+    for rows in sizes() {
+        growth::measure_limit(&options, rows, &mut results).await;
         write(&options, &results)?;
     }
     Ok(())
@@ -146,13 +152,18 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
     let lifecycles = |batch| Case::write("lifecycle", 1, batch);
     compared.turns(&lifecycles(1), &alone[..1]).await;
     compared.turns(&lifecycles(100), &alone).await;
+    let apart = match (&sides.limit, engine) {
+        (Side::Limit(limit), Engine::Sled | Engine::Redb) => Some(Side::Apart(Arc::clone(limit))),
+        _ => None,
+    };
+    let readers = [alone[0], alone[1], ("apart", apart.as_ref())];
     let first = Case::page("first page", Listing::default());
-    compared.turns(&first, &alone).await;
+    compared.turns(&first, &readers).await;
     // Each side has a place in the middle of its own.
     let mut deep = sides.store.deep(options.rows / 2).await;
     deep.after = sides.limit.deep(options.rows / 2).await.after;
     let deep = Case::page("page in the middle", deep);
-    compared.turns(&deep, &alone).await;
+    compared.turns(&deep, &readers).await;
     let many = [
         ("store", Some(&sides.store)),
         ("single", sides.single.as_ref()),
