@@ -1,5 +1,6 @@
 //! A contender's process.
 
+use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -108,7 +109,7 @@ impl Drop for Contender {
 
 /// Builds the binaries and makes the Python environment, and says where they are.
 pub(crate) fn prepare(folder: &Path, workspaces: &[&str]) -> Result<Programs> {
-    let target = folder.join("target");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or(folder.join("target"), PathBuf::from);
     for workspace in workspaces {
         let manifest = folder.join(workspace).join("Cargo.toml");
         let status = Command::new(env!("CARGO"))

@@ -69,7 +69,7 @@ const NORMAL: &[&str] = &[
 ];
 
 /// Everybody.
-pub(crate) const ENTRIES: [Entry; 18] = [
+pub(crate) const ENTRIES: [Entry; 19] = [
     postgres("ours-postgres", "ours", &["batches", "postgres"], &[]),
     postgres("ours-postgres-single", "ours", &["single", "postgres"], &[]),
     postgres("apalis-postgres", "apalis-postgres", &[], POSTGRES),
@@ -88,7 +88,8 @@ pub(crate) const ENTRIES: [Entry; 18] = [
         &["single", "sqlite-normal"],
         &[],
     ),
-    sqlite("effectum", "effectum", &[], NORMAL),
+    sqlite("effectum", "effectum", &["as-is"], NORMAL),
+    sqlite("effectum-wal", "effectum", &["wal"], NORMAL),
     sqlite("taskito", "taskito", &[], NORMAL),
     sqlite("apalis-full", "apalis-sqlite", &["full"], FULL),
     sqlite("apalis-setup", "apalis-sqlite", &["setup"], NORMAL),

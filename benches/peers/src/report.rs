@@ -223,24 +223,24 @@ impl Report {
                 )?;
             }
         }
-        let again = self
-            .comparisons
-            .iter()
-            .filter(|one| one.peer.handled_again > 0);
-        let again: BTreeSet<_> = again
-            .map(|one| {
-                format!(
-                    "* {} on {}, {}: {} times in {} rounds.",
-                    one.peer.name,
-                    one.engine,
-                    one.title,
-                    one.peer.handled_again,
-                    one.peer.rounds.len(),
-                )
-            })
-            .collect();
+        let sides = self.comparisons.iter().flat_map(|one| {
+            [&one.ours, &one.peer]
+                .into_iter()
+                .filter(|side| side.handled_again > 0)
+                .map(|side| {
+                    format!(
+                        "* {} on {}, {}: {} times in {} rounds.",
+                        side.name,
+                        one.engine,
+                        one.title,
+                        side.handled_again,
+                        side.rounds.len(),
+                    )
+                })
+        });
+        let again: BTreeSet<_> = sides.collect();
         if !again.is_empty() {
-            writeln!(text, "\n## Jobs that two workers were given\n")?;
+            writeln!(text, "\n## Jobs that handlers were given more than once\n")?;
             for line in again {
                 writeln!(text, "{line}")?;
             }

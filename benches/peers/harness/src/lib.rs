@@ -9,8 +9,9 @@ mod load;
 mod protocol;
 mod workers;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -61,7 +62,8 @@ pub trait Contender: Send + Sync + 'static {
     /// How many jobs are not finished, by a count in the table.
     async fn unfinished(&self) -> Result<usize>;
 
-    /// Turns to the page behind `behind` other jobs, untimed: where tokens lead from page to page, it is reached by them.
+    /// Turns to the page behind `behind` other jobs, untimed: where tokens lead from page to page, it is reached by
+    /// them.
     async fn turn_to(&self, behind: usize) -> Result<()> {
         bail!("cannot list a page behind {behind} jobs")
     }
@@ -77,32 +79,47 @@ pub trait Contender: Send + Sync + 'static {
     }
 }
 
-/// Counts the jobs that workers were given, and when the first came.
+/// The jobs that workers were given, and when the latest came.
 #[derive(Debug, Default)]
 pub struct Handled {
-    count: AtomicUsize,
-    latest: Mutex<Option<Instant>>,
+    jobs: Mutex<Jobs>,
     changed: Notify,
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    /// Hashes: two of 40,000 jobs have the same once in billions of runs.
+    seen: HashSet<u64>,
+    again: usize,
+    latest: Option<Instant>,
 }
 
 impl Handled {
-    /// What the handler of a job does.
-    pub fn one(&self) {
-        self.many(1);
-    }
-
-    /// The same for several jobs.
-    pub fn many(&self, jobs: usize) {
-        let count = self.count.fetch_add(jobs, Ordering::Relaxed) + jobs;
-        // Noted only while somebody waits for single jobs: a lock for each of many thousands would be measured too.
-        if count < 1000 {
-            *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// What the handler of a job does: `job` is what tells it from the others.
+    pub fn one(&self, job: impl Hash) {
+        let job = self.hasher.hash_one(job);
+        let mut jobs = self.jobs();
+        if !jobs.seen.insert(job) {
+            jobs.again += 1;
+            return;
+        }
+        // Noted only while somebody waits for single jobs: the time of each of many thousands would be measured too.
+        if jobs.seen.len() < 1000 {
+            jobs.latest = Some(Instant::now());
+            drop(jobs);
             self.changed.notify_one();
         }
     }
 
+    /// How many jobs workers were given.
     pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.jobs().seen.len()
+    }
+
+    /// How many times workers were given a job that one had been given before.
+    pub(crate) fn again(&self) -> usize {
+        self.jobs().again
     }
 
     /// When the job came that made the count reach `jobs`.
@@ -110,12 +127,15 @@ impl Handled {
         loop {
             let changed = self.changed.notified();
             if self.count() >= jobs {
-                let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-                return latest.expect("a job was handled");
+                return self.jobs().latest.expect("a job was handled");
             }
             // Polled too: the notice of a job may be taken by a wait that ended just before.
             let _ = tokio::time::timeout(Duration::from_millis(100), changed).await;
         }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -141,7 +141,6 @@ async fn work(contender: &Arc<dyn Contender>) -> Result<Figure> {
         async move {
             // Workers have been started by whoever waits for this.
             let start = Instant::now();
-            // A job that two workers took is counted twice, so it is the table that says when all are finished.
             while handled.count() < waiting && start.elapsed() < WORKING {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -165,7 +164,7 @@ async fn work(contender: &Arc<dyn Contender>) -> Result<Figure> {
     ensure!(finished > 0, "no job was finished");
     Ok(Figure {
         value: finished as f64 / time.as_secs_f64(),
-        again: handled.count().saturating_sub(waiting),
+        again: handled.again(),
     })
 }
 

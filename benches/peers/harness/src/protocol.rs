@@ -133,7 +133,7 @@ pub enum Answer {
 pub struct Figure {
     /// In the operation's unit.
     pub value: f64,
-    /// How many more jobs handlers were given than there were: those that two workers took.
+    /// How many times a handler was given a job that one had been given before.
     pub again: usize,
 }
 

@@ -14,6 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 ///
 /// When it cannot be reached.
 pub async fn connect_postgres(url: &str, connections: u32) -> Result<PgPool> {
+    // Compiling a query takes longer than these queries do.
     let connect = PgConnectOptions::from_str(url)?.options([("jit", "off")]);
     // More callers than connections wait for one another.
     let options = PgPoolOptions::new()

@@ -4,15 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use apalis::prelude::{BoxDynError, Data, Filter};
+use apalis::prelude::{BoxDynError, Data, Filter, TaskId};
 use jobstore_peers_harness::{BATCH, Handled, Operation};
 use serde_json::Value;
 
 /// How often an idle worker looks for jobs.
 pub const POLL: Duration = Duration::from_millis(10);
-
-/// How many jobs a worker fetches at a time.
-pub const FETCHED: usize = 500;
 
 /// What it can do.
 pub const OPERATIONS: [Operation; 8] = [
@@ -31,8 +28,12 @@ pub const OPERATIONS: [Operation; 8] = [
 /// # Errors
 ///
 /// Never.
-pub async fn mail(_mail: Value, handled: Data<Arc<Handled>>) -> Result<(), BoxDynError> {
-    handled.one();
+pub async fn mail(
+    _mail: Value,
+    id: TaskId,
+    handled: Data<Arc<Handled>>,
+) -> Result<(), BoxDynError> {
+    handled.one(id);
     Ok(())
 }
 

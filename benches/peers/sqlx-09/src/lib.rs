@@ -3,11 +3,12 @@
 
 pub mod apalis;
 
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::Result;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 /// Connects to PostgreSQL.
 ///
@@ -15,10 +16,11 @@ use sqlx::postgres::PgPoolOptions;
 ///
 /// When it cannot be reached.
 pub async fn connect_postgres(url: &str, connections: u32) -> Result<PgPool> {
-    let options = PgPoolOptions::new().max_connections(connections);
+    // Compiling a query takes longer than these queries do.
+    let connect = PgConnectOptions::from_str(url)?.options([("jit", "off")]);
     // More callers than connections wait for one another.
-    Ok(options
-        .acquire_timeout(Duration::from_secs(60))
-        .connect(url)
-        .await?)
+    let options = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(60));
+    Ok(options.connect_with(connect).await?)
 }

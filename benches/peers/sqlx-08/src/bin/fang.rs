@@ -1,6 +1,7 @@
 //! fang's asynchronous queue on PostgreSQL: `fang URL [delete]`.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ struct Mail {
 impl AsyncRunnable for Mail {
     async fn run(&self, _queue: &dyn AsyncQueueable) -> Result<(), FangError> {
         if let Some(handled) = HANDLED.get() {
-            handled.one();
+            handled.one(&self.to);
         }
         Ok(())
     }
@@ -49,7 +50,8 @@ impl AsyncRunnable for Mail {
 struct Fang {
     pool: PgPool,
     queue: AsyncQueue,
-    mail: Mail,
+    /// How many tasks were created: one is told from another by its address.
+    created: AtomicUsize,
     delete: bool,
 }
 
@@ -60,14 +62,14 @@ async fn main() -> Result<()> {
     let pool = connect_postgres(&place, 1).await?;
     sqlx::raw_sql(MIGRATION).execute(&pool).await?;
     let mut queue = AsyncQueue::builder()
-        .uri(place)
+        .uri(format!("{place}?options[jit]=off"))
         .max_pool_size(CONNECTIONS)
         .build();
     queue.connect().await?;
     serve(Fang {
         pool,
         queue,
-        mail: serde_json::from_str(PARAMS)?,
+        created: AtomicUsize::default(),
         delete: std::env::args().any(|argument| argument == "delete"),
     })
     .await
@@ -96,7 +98,12 @@ impl Contender for Fang {
     }
 
     async fn create_one(&self) -> Result<()> {
-        self.queue.insert_task(&self.mail).await?;
+        let number = self.created.fetch_add(1, Ordering::Relaxed);
+        let mail = Mail {
+            to: format!("ada{number}@example.org"),
+            ..serde_json::from_str(PARAMS)?
+        };
+        self.queue.insert_task(&mail).await?;
         Ok(())
     }
 

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use jobstore_peers_harness::{
-    About, CONNECTIONS, Contender, Handled, Operation, PARAMS, Until, place, serve,
-};
+use jobstore_peers_harness::{About, Contender, Handled, Operation, PARAMS, Until, place, serve};
 use jobstore_peers_sqlx_08::{connect_postgres, count};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
@@ -19,13 +17,16 @@ const MIGRATIONS: &str = concat!(env!("SQLXMQ"), "/migrations");
 /// How many jobs run at a time: more are polled when there are fewer than the first.
 const CONCURRENCY: (usize, usize) = (250, 500);
 
+/// A job that ends holds one, and the more do at once, the more share a sync.
+const CONNECTIONS: u32 = 64;
+
 struct Sqlxmq {
     pool: PgPool,
 }
 
 #[sqlxmq::job]
 async fn mail(mut job: CurrentJob, handled: Arc<Handled>) -> Result<(), sqlx::Error> {
-    handled.one();
+    handled.one(job.id());
     job.complete().await
 }
 

@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use async_trait::async_trait;
 use jiff::ToSpan as _;
 use jobstore_peers_harness::{
-    About, BATCH, CONNECTIONS, Contender, Handled, Operation, PARAMS, Until, place, serve,
+    About, BATCH, CONNECTIONS, Contender, Handled, Operation, PARAMS, Until, place, run_workers,
+    serve,
 };
 use jobstore_peers_sqlx_08::{connect_postgres, count};
 use serde_json::Value;
@@ -26,8 +28,8 @@ impl Task for Mail {
     type Input = Value;
     type Output = ();
 
-    async fn execute(&self, _: Transaction<'_, Postgres>, _: Value) -> task::Result<()> {
-        self.0.one();
+    async fn execute(&self, _: Transaction<'_, Postgres>, mail: Value) -> task::Result<()> {
+        self.0.one(mail["to"].as_str());
         Ok(())
     }
 }
@@ -37,6 +39,17 @@ struct Underway {
     queue: Arc<Queue<Mail>>,
     mail: Mail,
     params: Value,
+    /// How many tasks were created: one is told from another by its address.
+    created: AtomicUsize,
+}
+
+impl Underway {
+    fn params(&self) -> Value {
+        let number = self.created.fetch_add(1, Ordering::Relaxed);
+        let mut params = self.params.clone();
+        params["to"] = format!("ada{number}@example.org").into();
+        params
+    }
 }
 
 #[tokio::main]
@@ -53,6 +66,7 @@ async fn main() -> Result<()> {
         queue: Arc::new(queue),
         mail: Mail(Arc::default()),
         params: serde_json::from_str(PARAMS)?,
+        created: AtomicUsize::default(),
     })
     .await
 }
@@ -80,13 +94,13 @@ impl Contender for Underway {
 
     async fn create_one(&self) -> Result<()> {
         self.queue
-            .enqueue(&self.pool, &self.mail, &self.params)
+            .enqueue(&self.pool, &self.mail, &self.params())
             .await?;
         Ok(())
     }
 
     async fn create_batch(&self) -> Result<()> {
-        let inputs = vec![self.params.clone(); BATCH];
+        let inputs: Vec<Value> = (0..BATCH).map(|_| self.params()).collect();
         self.queue
             .enqueue_multi(&self.pool, &self.mail, &inputs)
             .await?;
@@ -94,16 +108,13 @@ impl Contender for Underway {
     }
 
     async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()> {
-        let mut worker = Worker::new(Arc::clone(&self.queue), Mail(handled));
-        worker.set_concurrency_limit(CONNECTIONS as usize);
-        let running = {
-            let worker = worker.clone();
-            tokio::spawn(async move { worker.run_every(POLL_MILLIS.milliseconds()).await })
-        };
-        until.await;
-        worker.shutdown();
-        running.await??;
-        Ok(())
+        run_workers(1, until, |_, stop| {
+            let mut worker = Worker::new(Arc::clone(&self.queue), Mail(Arc::clone(&handled)));
+            worker.set_concurrency_limit(CONNECTIONS as usize);
+            worker.set_shutdown_token(stop);
+            async move { Ok(worker.run_every(POLL_MILLIS.milliseconds()).await?) }
+        })
+        .await
     }
 
     async fn unfinished(&self) -> Result<usize> {

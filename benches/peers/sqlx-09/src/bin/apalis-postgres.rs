@@ -10,13 +10,14 @@ use async_trait::async_trait;
 use jobstore_peers_harness::{
     About, BATCH, CONNECTIONS, Contender, Handled, PARAMS, Until, place, run_workers, serve,
 };
-use jobstore_peers_sqlx_09::apalis::{FETCHED, OPERATIONS, POLL, Page, mail};
+use jobstore_peers_sqlx_09::apalis::{OPERATIONS, POLL, Page, mail};
 use jobstore_peers_sqlx_09::connect_postgres;
 use serde_json::Value;
 use sqlx::PgPool;
 
 /// Each has one fetch under way.
 const WORKERS: usize = 4;
+const FETCHED: usize = 2000;
 
 struct Apalis {
     pool: PgPool,

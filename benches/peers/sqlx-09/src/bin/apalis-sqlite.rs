@@ -1,17 +1,23 @@
-//! apalis on SQLite: `apalis-sqlite full FILE`, durable, or `apalis-sqlite setup FILE`, with what its `setup` sets.
+//! apalis on SQLite: `apalis-sqlite setup FILE`, with what its `setup` sets, or `apalis-sqlite full FILE`, with all of
+//! that but `synchronous`.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use apalis::prelude::*;
 use apalis_sqlite::{Config, SqliteStorage};
 use async_trait::async_trait;
-use jobstore_peers_harness::{About, BATCH, Contender, Handled, PARAMS, Until, serve};
-use jobstore_peers_sqlx_09::apalis::{FETCHED, OPERATIONS, POLL, Page, mail};
+use jobstore_peers_harness::{About, BATCH, Contender, Handled, PARAMS, Until, run_workers, serve};
+use jobstore_peers_sqlx_09::apalis::{OPERATIONS, POLL, Page, mail};
 use serde_json::Value;
 use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+
+/// Finishing reads every job that its worker ever took, so many workers with few jobs each are quicker than one.
+const WORKERS: usize = 32;
+const FETCHED: usize = 500;
 
 struct Apalis {
     pool: SqlitePool,
@@ -32,23 +38,19 @@ async fn main() -> Result<()> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
     // One connection: several only wait for one another, and what `setup` sets, it sets on one.
-    let pool = SqlitePoolOptions::new().max_connections(1);
-    let (pool, durability) = match setting.as_str() {
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(60));
+    let pool = pool.connect_with(connect).await?;
+    SqliteStorage::setup(&pool).await?;
+    let durability = match setting.as_str() {
         "full" => {
-            let pool = pool
-                .connect_with(connect.synchronous(SqliteSynchronous::Full))
+            sqlx::query("PRAGMA synchronous = FULL")
+                .execute(&pool)
                 .await?;
-            SqliteStorage::migrations()
-                .run(&pool)
-                .await
-                .context("migrates")?;
-            (pool, "WAL, FULL")
+            "WAL, FULL"
         }
-        "setup" => {
-            let pool = pool.connect_with(connect).await?;
-            SqliteStorage::setup(&pool).await?;
-            (pool, "WAL, OFF")
-        }
+        "setup" => "WAL, OFF",
         other => bail!("no setting {other}"),
     };
     let config = Config::default()
@@ -71,7 +73,9 @@ impl Contender for Apalis {
         About {
             name: "apalis-sqlite".to_owned(),
             version: "1.0.0".to_owned(),
-            settings: format!("1 connection, 1 worker, batch_size {FETCHED}, lock_tasks(false)"),
+            settings: format!(
+                "1 connection, {WORKERS} workers, batch_size {FETCHED}, lock_tasks(false)"
+            ),
             durability: self.durability.to_owned(),
             operations: OPERATIONS.to_vec(),
         }
@@ -91,17 +95,20 @@ impl Contender for Apalis {
     }
 
     async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()> {
-        let worker = WorkerBuilder::new("worker")
-            .backend(self.storage.clone().poll_with_interval(POLL))
-            .data(handled)
-            .build(mail);
-        worker
-            .run_until(async move {
-                until.await;
-                Ok::<_, std::io::Error>(())
-            })
-            .await?;
-        Ok(())
+        run_workers(WORKERS, until, |index, stop| {
+            let worker = WorkerBuilder::new(format!("worker-{index}"))
+                .backend(self.storage.clone().poll_with_interval(POLL))
+                .data(Arc::clone(&handled))
+                .build(mail);
+            async move {
+                let stopped = async move {
+                    stop.cancelled().await;
+                    Ok::<_, std::io::Error>(())
+                };
+                Ok(worker.run_until(stopped).await?)
+            }
+        })
+        .await
     }
 
     async fn unfinished(&self) -> Result<usize> {

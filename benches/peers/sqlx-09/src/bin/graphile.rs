@@ -39,7 +39,7 @@ impl TaskHandler for Mail {
 
     async fn run(self, context: WorkerContext) -> impl IntoTaskHandlerResult {
         if let Some(handled) = context.get_ext::<Arc<Handled>>() {
-            handled.one();
+            handled.one(context.job().id());
         }
         Ok::<(), String>(())
     }

@@ -170,7 +170,9 @@ async fn work(
             tokio::time::sleep(POLL).await;
             continue;
         }
-        handled.many(jobs.len());
+        for job in &jobs {
+            handled.one(job.id);
+        }
         let finish = Action::Finish { result: None };
         let updates = jobs
             .iter()

@@ -14,6 +14,12 @@ use taskito::{
 };
 use tokio::task::spawn_blocking;
 
+/// How many handlers run at a time. By one transaction it claims or finishes at most twice as many jobs.
+const WORKERS: usize = 512;
+
+/// How many jobs it claims by one transaction: it looks at no more.
+const CLAIMED: usize = 400;
+
 struct Taskito {
     storage: StorageBackend,
     cursor: Arc<Mutex<Option<(i64, String)>>>,
@@ -70,7 +76,7 @@ impl Contender for Taskito {
         About {
             name: "taskito".to_owned(),
             version: "0.22.0".to_owned(),
-            settings: "4 native workers, batch_size 100, 512 in flight, poll 5 ms".to_owned(),
+            settings: format!("{WORKERS} native workers, batch_size {CLAIMED}, poll 5 ms"),
             durability: "WAL, NORMAL".to_owned(),
             operations: vec![
                 Operation::Create1,
@@ -98,16 +104,16 @@ impl Contender for Taskito {
 
     async fn work(&self, handled: Arc<Handled>, until: Until) -> Result<()> {
         let worker = Worker::new(self.storage.clone())
-            .num_workers(4)
+            .num_workers(WORKERS)
             .scheduler_config(SchedulerConfig {
                 poll_interval: Duration::from_millis(5),
-                batch_size: 100,
-                max_in_flight: Some(512),
+                batch_size: CLAIMED,
+                max_in_flight: Some(WORKERS),
                 ..SchedulerConfig::default()
             })
-            .register("mail", move |_job: &Job| {
-                handled.one();
-                Ok(None)
+            .register_async("mail", move |job: Job| {
+                handled.one(job.id);
+                async { Ok(None) }
             })
             .spawn()?;
         until.await;
