@@ -1,8 +1,8 @@
 //! What must hold of any bytes that come from outside: each function takes some, and panics when a
 //! promise is broken.
 //!
-//! `tests/some.rs` tries some in every run of the tests, and as many as one likes. Each function is
-//! what a fuzzer wants to call as well.
+//! `tests/some.rs` tries some in every run of the tests, and as many as one likes. `libfuzzer/` has a
+//! program for each function, to be guided by what it covers.
 #![forbid(unsafe_code)]
 
 mod params;
