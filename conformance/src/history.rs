@@ -61,9 +61,8 @@ use record::{History, Plan};
 pub use sometimes::Sometimes;
 use spec::{State, Step};
 
-/// So many states are tried before a search is given up. Nearly every history needs some hundreds, one in
-/// thousands, where calls of many jobs have unknown outcomes, more than 200,000.
-const BUDGET: usize = 5_000_000;
+/// So many states are tried before a search is given up; a telling history needs some hundreds.
+const BUDGET: usize = 200_000;
 
 /// Records and checks this many histories, each on a fresh store.
 ///
