@@ -60,6 +60,7 @@ pub use many::many_jobs;
 use record::{History, Plan};
 pub use sometimes::Sometimes;
 use spec::{State, Step};
+use steps::LostClaims;
 
 /// So many states are tried before a search is given up; a telling history needs some hundreds.
 const BUDGET: usize = 200_000;
@@ -122,48 +123,56 @@ pub async fn one(harness: &dyn Harness, seed: u64) -> CaseResult<Sometimes> {
 
 /// Tells how many states were tried; fails with what does not fit, and the fewest steps that show it.
 fn explain(history: &History) -> Result<usize, (Failure, Vec<Step>)> {
-    let mut steps = steps::steps(history, false);
+    let mut steps = steps::steps(history, LostClaims::Seen);
     let (mut verdict, mut states) = check::check(&steps, &State::default(), BUDGET);
     let lost_claim = |event: &record::Event| {
         event.reply.is_none() && matches!(event.call, record::Call::Claim(_))
     };
-    if verdict != Verdict::Linearizable && history.events.iter().any(lost_claim) {
-        // A claim whose reply was lost may have taken jobs that nobody ever saw under its owner.
-        steps = steps::steps(history, true);
-        let (second, more) = check::check(&steps, &State::default(), BUDGET);
-        (verdict, states) = (second, states + more);
-    }
-    if let Verdict::Not { .. } = verdict {
-        // Before anybody is accused.
-        let (slow, more) = check::check_slowly(&steps, &State::default(), BUDGET / 10);
-        if slow == Verdict::Linearizable {
-            (verdict, states) = (slow, states + more);
+    if history.events.iter().any(lost_claim) {
+        for more in [LostClaims::Missed, LostClaims::Any] {
+            if verdict != Verdict::Linearizable {
+                steps = steps::steps(history, more);
+                let (next, tried) = check::check(&steps, &State::default(), BUDGET);
+                (verdict, states) = (next, states + tried);
+            }
         }
     }
-    if verdict == Verdict::Linearizable {
-        return Ok(states);
+    match verdict {
+        Verdict::Linearizable => Ok(states),
+        Verdict::Not { .. } => accuse(history, steps).map_or(Ok(states), Err),
+        Verdict::TimedOut => Err((undecided(), steps)),
     }
-    if verdict == Verdict::TimedOut {
-        let got = format!("none in the first {BUDGET} states tried");
-        return Err((
-            Failure::new("an order that explains the history", got),
-            steps,
-        ));
-    }
-    let fails = |steps: &[Step]| {
-        let verdict = check::check(steps, &State::default(), BUDGET / 20).0;
-        matches!(verdict, Verdict::Not { .. })
+}
+
+fn undecided() -> Failure {
+    let got = format!("none in the first {BUDGET} states tried");
+    Failure::new("an order that explains the history", got)
+}
+
+/// Says what does not fit, with the steps that show it; nothing if the search that relies on fewer
+/// arguments finds an order all the same.
+fn accuse(history: &History, steps: Vec<Step>) -> Option<(Failure, Vec<Step>)> {
+    let quick = |steps: &[Step], budget| check::check(steps, &State::default(), budget).0;
+    let slow = |steps: &[Step]| check::check_slowly(steps, &State::default(), BUDGET).0;
+    let fails = |steps: &[Step]| matches!(quick(steps, BUDGET / 20), Verdict::Not { .. });
+    let fewest = steps::shrink(steps.clone(), fails);
+    let (steps, verdict, doubt) = match slow(&fewest) {
+        Verdict::TimedOut => {
+            let verdict = quick(&fewest, BUDGET);
+            (fewest, verdict, ", as far as the quicker search tells")
+        }
+        // Whatever explains all of the steps explains the fewer, so the quick search was wrong.
+        Verdict::Linearizable => {
+            let verdict = slow(&steps);
+            (steps, verdict, "")
+        }
+        verdict => (fewest, verdict, ""),
     };
-    let steps = steps::shrink(steps, fails);
-    let verdict = check::check(&steps, &State::default(), BUDGET).0;
     let Verdict::Not { stuck, explained } = verdict else {
-        let failure = Failure::new("an order that explains the history", format!("{verdict:?}"));
-        return Err((failure, steps));
+        return (verdict == Verdict::TimedOut).then(|| (undecided(), steps));
     };
-    let mut got = format!(
-        "none; {explained} of {} steps fit, then none of:",
-        steps.len()
-    );
+    let count = steps.len();
+    let mut got = format!("none{doubt}; {explained} of {count} steps fit, then none of:");
     for step in stuck.iter().take(8).map(|index| &steps[*index]) {
         let event = &history.events[step.event];
         let (caller, does) = (event.caller, picture::step(step));
@@ -172,11 +181,8 @@ fn explain(history: &History) -> Result<usize, (Failure, Vec<Step>)> {
             .expect("writes to a String");
     }
     let failure = Failure::new("an order that explains the history", got);
-    let stuck = stuck
-        .into_iter()
-        .map(|index| steps[index].clone())
-        .collect();
-    Err((failure, stuck))
+    let stuck = stuck.into_iter().map(|index| steps[index].clone());
+    Some((failure, stuck.collect()))
 }
 
 /// The failure with the path of a picture.

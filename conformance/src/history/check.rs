@@ -19,7 +19,9 @@
 //!   returns, so it may come at any later point or never. It is taken only directly before one whose
 //!   reply does not fit without it. One that is in nobody's way there can come later as well: either
 //!   the operation after it changes nothing, or it says all of what it made of the thing, or they
-//!   change different things.
+//!   change different things. That does not hold for what two creations ask for, an id or a unique
+//!   key: the one that is put off until somebody sees what it made may find it taken by the other.
+//!   So an unknown operation that has to do with such a thing is tried wherever it may come.
 //!
 //! A state is given up as soon as some reply can no longer be explained, whatever comes before it.
 
@@ -47,6 +49,11 @@ pub(super) trait Operation {
 
     /// Whether its reply says that it changed nothing.
     fn only_sees(&self) -> bool;
+
+    /// Whether it may be too late for it once its effect is seen, because others want the same thing.
+    fn is_contended(&self) -> bool {
+        false
+    }
 
     /// Whether the order of the two may matter.
     fn conflicts(&self, other: &Self) -> bool;
@@ -273,9 +280,10 @@ impl<'a, O: Operation> Search<'a, O> {
                 Tried::Misfit => misfits.push(index),
             }
         }
-        let anywhere = self.unknown_anywhere;
-        for index in ready.iter().filter(|_| anywhere) {
-            if !self.is_required(index)
+        for index in ready.iter() {
+            let anywhere = self.unknown_anywhere || self.operations[index].is_contended();
+            if anywhere
+                && !self.is_required(index)
                 && let Tried::Explained = self.try_one(index, left, state, &mut best)?
             {
                 return Ok(Ok(()));

@@ -56,6 +56,10 @@ pub(super) struct Step {
     pub(super) ids: Vec<JobId>,
     /// Those among them whose unique key is asked for more than once.
     pub(super) rivals: Vec<JobId>,
+    /// These jobs, and all that ever ask for the same unique keys.
+    pub(super) finds: Vec<JobId>,
+    /// Whether more than one creation asks for one of these jobs, or for a unique key of theirs.
+    pub(super) contended: bool,
     /// Hashes of these jobs and of the unique keys that they ever hold.
     pub(super) touches: Vec<u64>,
 }
@@ -64,22 +68,30 @@ pub(super) struct Step {
 pub(super) fn relate(steps: &mut [Step]) {
     // A job's end frees its key, so whatever touches the job touches the key as well.
     let mut keys: HashMap<JobId, Vec<u64>> = HashMap::new();
-    let mut uses: HashMap<u64, usize> = HashMap::new();
+    // Those that ask for a key, once for each time that they do.
+    let mut askers: HashMap<u64, Vec<JobId>> = HashMap::new();
+    let mut creations: HashMap<JobId, usize> = HashMap::new();
     for new in steps.iter().flat_map(Step::new_jobs) {
-        if let (Some(id), Some(key)) = (new.id, &new.unique_key) {
+        let Some(id) = new.id else { continue };
+        *creations.entry(id).or_default() += 1;
+        if let Some(key) = &new.unique_key {
             let key = thing(&(&new.job_name, key));
             keys.entry(id).or_default().push(key);
-            *uses.entry(key).or_default() += 1;
+            askers.entry(key).or_default().push(id);
         }
     }
     for step in steps {
         step.ids = step.named_ids();
         let ids = step.ids.iter();
         let keys_of = |id: &JobId| keys.get(id).into_iter().flatten();
-        let has_rival = |id: &JobId| keys_of(id).any(|key| uses[key] > 1);
+        let has_rival = |id: &JobId| keys_of(id).any(|key| askers[key].len() > 1);
         step.rivals = ids.clone().filter(|id| has_rival(id)).copied().collect();
+        let recreated = |id: &JobId| creations.get(id).is_some_and(|count| *count > 1);
+        step.contended = !step.rivals.is_empty() || ids.clone().any(recreated);
         step.touches = ids.clone().map(thing).collect();
-        step.touches.extend(ids.flat_map(keys_of));
+        step.touches.extend(ids.clone().flat_map(keys_of));
+        let others = ids.clone().flat_map(keys_of).flat_map(|key| &askers[key]);
+        step.finds = ids.chain(others).copied().collect();
     }
 }
 
@@ -275,13 +287,17 @@ impl check::Operation for Step {
         }
     }
 
+    fn is_contended(&self) -> bool {
+        self.contended
+    }
+
     fn conflicts(&self, other: &Self) -> bool {
         let mut touches = self.touches.iter();
         touches.any(|thing| other.touches.contains(thing))
     }
 
     fn key<'a>(state: &State, operations: impl Iterator<Item = &'a Self>) -> u128 {
-        let ids: BTreeSet<&JobId> = operations.flat_map(|step| &step.ids).collect();
+        let ids: BTreeSet<&JobId> = operations.flat_map(|step| &step.finds).collect();
         let hashes = ids.into_iter().filter_map(|id| state.0.get(id));
         hashes.fold(0, |all, (_, hash)| all ^ hash)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use jobstore_core::{DeleteRequest, Job, JobId, Order, Timestamp};
+use jobstore_core::{DeleteRequest, Job, JobId, JobStatus, Order, Timestamp};
 
 use super::record::{Call, Event, History, Reply};
 use super::spec::{self, Does, Step};
@@ -54,10 +54,22 @@ pub(super) fn check_replies(history: &History) -> CaseResult {
     Ok(())
 }
 
-/// The steps of a history. Claims with an unknown outcome may have taken the jobs that somebody saw
-/// under their owner; with `any_job`, every job there was.
-pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
+/// What claims without a reply are taken to have claimed. An order that the fewer explain is one that
+/// the more explain as well, and they are found much sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LostClaims {
+    /// The jobs that somebody saw under their owner.
+    Seen,
+    /// Those, and the jobs of which a run was seen and never whose it is.
+    Missed,
+    /// Every job there was.
+    Any,
+}
+
+/// The steps of a history.
+pub(super) fn steps(history: &History, lost_claims: LostClaims) -> Vec<Step> {
     let places = places(history);
+    let missed = missed_runs(history);
     let mut steps = Vec::new();
     for (index, event) in history.events.iter().enumerate() {
         let mut times = times(history, event);
@@ -80,6 +92,8 @@ pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
                 does,
                 ids: Vec::new(),
                 rivals: Vec::new(),
+                finds: Vec::new(),
+                contended: false,
                 touches: Vec::new(),
             });
             steps.len() - 1
@@ -110,8 +124,12 @@ pub(super) fn steps(history: &History, any_job: bool) -> Vec<Step> {
                 }
             }
             (Call::Claim(request), _) => {
-                let seen = seen_under(history, &request.lease.owner);
-                for id in places.keys().filter(|id| any_job || seen.contains(id)) {
+                let taken = match lost_claims {
+                    LostClaims::Any => places.keys().copied().collect(),
+                    LostClaims::Missed => &seen_under(history, &request.lease.owner) | &missed,
+                    LostClaims::Seen => seen_under(history, &request.lease.owner),
+                };
+                for id in places.keys().filter(|id| taken.contains(id)) {
                     push(None, Does::ClaimOne(request.clone(), *id, None));
                 }
             }
@@ -239,6 +257,27 @@ fn seen_under(history: &History, owner: &str) -> HashSet<JobId> {
                 .is_some_and(|error| error.starts_with(&lost))
     });
     jobs.map(|job| job.id).collect()
+}
+
+/// The jobs of which some run was never seen in anybody's hands: each start and claim raises the fence
+/// by one.
+fn missed_runs(history: &History) -> HashSet<JobId> {
+    let replies = history
+        .events
+        .iter()
+        .filter_map(|event| event.reply.as_ref());
+    let mut fences: BTreeMap<JobId, (u64, HashSet<u64>)> = BTreeMap::new();
+    for job in replies.flat_map(|(_, reply)| reply.jobs()) {
+        let (highest, runs) = fences.entry(job.id).or_default();
+        *highest = job.fence.max(*highest);
+        if job.status == JobStatus::Running {
+            runs.insert(job.fence);
+        }
+    }
+    let missed = fences.into_iter();
+    let missed =
+        missed.filter(|(_, (highest, runs))| (1..=*highest).any(|run| !runs.contains(&run)));
+    missed.map(|(id, _)| id).collect()
 }
 
 /// What the clock may have shown while a call ran.
