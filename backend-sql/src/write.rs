@@ -28,45 +28,22 @@ pub(crate) async fn create<D: Dialect>(
     let jobs = || calls.iter().copied().flatten();
     // Ids the store makes are new; only given ones can exist.
     let given: Vec<JobId> = jobs().filter_map(|job| job.id).collect();
-    let mut known: HashSet<JobId> = existing::<D>(wire, &given).await?;
+    let known: HashSet<JobId> = existing::<D>(wire, &given).await?;
     let keys = jobs().filter_map(|job| Some((job.job_name.clone(), job.unique_key.clone()?)));
     let mut holders = holders::<D>(wire, keys.collect()).await?;
-    let mut verdicts: Vec<Result<Vec<Creation>>> = Vec::with_capacity(calls.len());
-    for call in calls {
-        let mut creations: Vec<Creation> = Vec::with_capacity(call.len());
-        let mut refused = None;
-        for (index, job) in call.iter().enumerate() {
-            let job = job.clone().into_job(now);
-            let field = || format!("jobs[{index}].params");
-            if let Err(error) = fits(row::bytes(&job), wire.packet, field) {
-                refused = Some(error);
-                break;
-            }
-            let key = owned(job.held_unique_key());
-            if let Some(holder) = key.as_ref().and_then(|key| holders.get(key)) {
-                creations.push(Creation::Existing(holder.clone()));
-            } else if !known.insert(job.id) {
-                refused = Some(Error::AlreadyExists { id: job.id });
-                break;
-            } else {
-                if let Some(key) = key {
-                    holders.insert(key, job.clone());
-                }
-                creations.push(Creation::Created(job));
-            }
+    let mut locked: HashSet<JobId> = HashSet::new();
+    let verdicts = loop {
+        let verdicts = decide(calls, &known, &holders, wire.packet, now);
+        // A batch that also has new jobs happens when they are committed, and until then a holder may
+        // be changed by others. One that only finds jobs has happened when it read them; it locks
+        // none, or claims would pass over a job as long as somebody asks for its key.
+        let mut shown = shown_beside_new(&verdicts, &holders);
+        shown.retain(|id| locked.insert(*id));
+        if shown.is_empty() || D::LOCK_ROWS.is_empty() {
+            break verdicts;
         }
-        if let Some(error) = refused {
-            for job in created(&creations) {
-                known.remove(&job.id);
-                if let Some(key) = owned(job.held_unique_key()) {
-                    holders.remove(&key);
-                }
-            }
-            verdicts.push(Err(error));
-        } else {
-            verdicts.push(Ok(creations));
-        }
-    }
+        lock_holders::<D>(wire, &mut holders, &shown).await?;
+    };
     let inserts = verdicts.iter().flatten().flat_map(|creations| created(creations));
     let rows: Vec<Vec<Value>> = inserts.map(|job| row::values(job, now)).collect();
     for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
@@ -75,6 +52,91 @@ pub(crate) async fn create<D: Dialect>(
         wire.execute(statement).await?;
     }
     Ok(verdicts)
+}
+
+/// What comes of each call, if these ids exist and these jobs hold their keys.
+fn decide(
+    calls: &[&[NewJob]],
+    known: &HashSet<JobId>,
+    holders: &HashMap<Key, Job>,
+    packet: usize,
+    now: Timestamp,
+) -> Vec<Result<Vec<Creation>>> {
+    // Of the calls before.
+    let mut new_ids: HashSet<JobId> = HashSet::new();
+    let mut new_holders: HashMap<Key, Job> = HashMap::new();
+    let mut verdicts = Vec::with_capacity(calls.len());
+    for call in calls {
+        let mut creations: Vec<Creation> = Vec::with_capacity(call.len());
+        let mut refused = None;
+        for (index, job) in call.iter().enumerate() {
+            let job = job.clone().into_job(now);
+            let field = || format!("jobs[{index}].params");
+            if let Err(error) = fits(row::bytes(&job), packet, field) {
+                refused = Some(error);
+                break;
+            }
+            let key = owned(job.held_unique_key());
+            let holder = |key| holders.get(key).or_else(|| new_holders.get(key));
+            if let Some(holder) = key.as_ref().and_then(holder) {
+                creations.push(Creation::Existing(holder.clone()));
+            } else if known.contains(&job.id) || !new_ids.insert(job.id) {
+                refused = Some(Error::AlreadyExists { id: job.id });
+                break;
+            } else {
+                if let Some(key) = key {
+                    new_holders.insert(key, job.clone());
+                }
+                creations.push(Creation::Created(job));
+            }
+        }
+        if let Some(error) = refused {
+            for job in created(&creations) {
+                new_ids.remove(&job.id);
+                if let Some(key) = owned(job.held_unique_key()) {
+                    new_holders.remove(&key);
+                }
+            }
+            verdicts.push(Err(error));
+        } else {
+            verdicts.push(Ok(creations));
+        }
+    }
+    verdicts
+}
+
+/// Those of the holders that a call is shown beside jobs that are new.
+fn shown_beside_new(
+    verdicts: &[Result<Vec<Creation>>],
+    holders: &HashMap<Key, Job>,
+) -> Vec<JobId> {
+    let mixed = verdicts.iter().flatten();
+    let mixed = mixed.filter(|creations| created(creations).next().is_some());
+    let found = mixed.flatten().filter(|creation| !creation.is_new());
+    let shown: HashSet<JobId> = found.map(|creation| creation.job().id).collect();
+    let ids = holders.values().map(|holder| holder.id);
+    ids.filter(|id| shown.contains(id)).collect()
+}
+
+/// Locks these holders and looks at them again: who was changed meanwhile is shown as it is now, and
+/// whose key was freed holds it no more.
+async fn lock_holders<D: Dialect>(
+    wire: &mut Wire<'_, D>,
+    holders: &mut HashMap<Key, Job>,
+    ids: &[JobId],
+) -> Result<(), Failure> {
+    let mut rows: HashMap<JobId, Option<Job>> = ids.iter().map(|id| (*id, None)).collect();
+    for (id, job) in by_id::<D>(wire, ids, D::LOCK_ROWS).await? {
+        rows.insert(id, Some(job?));
+    }
+    holders.retain(|key, holder| {
+        let Some(row) = rows.remove(&holder.id) else {
+            return true;
+        };
+        let still = row.filter(|job| owned(job.held_unique_key()).as_ref() == Some(key));
+        still.map(|job| *holder = job).is_some()
+    });
+    Ok(())
 }
 
 /// The jobs that are new.

@@ -47,6 +47,8 @@ Nothing {
         "UNIQUE-012" Must a_reset_takes_a_free_key_again "A finalized job that is reset holds its unique key again.";
         "UNIQUE-013" Must a_job_never_collides_with_itself "Resetting a pending or running job does not collide with its own key.";
         "UNIQUE-014" Must deleting_an_old_job_does_not_free_its_successors_key "Deleting an old holder of a key does not free it under its new holder.";
+        "UNIQUE-015" Must a_batch_shows_a_holder_as_it_is_when_it_is_made "A batch shows the holder of a key as it is when the batch is made, beside changes of it too.";
+        "UNIQUE-016" Must a_key_freed_before_a_batch_is_made_is_free_for_it "A key that is freed before a batch is made is free for it, however long the batch takes.";
     }
     get {
         "GET-001" Must found_and_missing_come_in_the_order_given "Jobs and gaps come in the order of the ids.";

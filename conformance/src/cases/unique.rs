@@ -3,7 +3,7 @@
 use jobstore_core::{Action, Creation, Error, Job, JobId, JobStatus, JobStoreExt as _, NewJob};
 
 use crate::Cx;
-use crate::cx::{fail, finish};
+use crate::cx::{fail, finish, start};
 use crate::failure::{CaseResult, Failure, check, check_eq, check_err, same};
 
 fn keyed() -> NewJob {
@@ -153,4 +153,61 @@ pub(crate) async fn deleting_an_old_job_does_not_free_its_successors_key(cx: &Cx
     let request = jobstore_core::DeleteRequest::Ids(vec![old.id]);
     check_eq!(cx.store().delete_jobs(&request).await?, [old.id]);
     finds(cx, keyed(), &successor).await
+}
+
+/// Creates a batch that asks for a held key, beside a change of the holder. Calls `each` with the
+/// holder as the change left it and what the batch was told of the key, whenever the batch was made
+/// after the change: the last of its jobs was not there yet.
+async fn beside_a_change_of_the_holder(
+    cx: &Cx,
+    change: Action,
+    each: impl Fn(&Job, &Creation) -> CaseResult,
+) -> CaseResult {
+    let store = cx.store();
+    for round in 0..8 {
+        let holder = cx.create(keyed()).await?.id;
+        let last = JobId::generate();
+        // Long, so that much can happen between its beginning and its end.
+        let mut batch = vec![keyed()];
+        batch.extend(vec![NewJob::new("other", "{}"); 300]);
+        batch.push(NewJob::new("other", "{}").with_id(last));
+        let changing = async {
+            // In each round a little later.
+            for _ in 0..round {
+                store.get_jobs(&[holder]).await?;
+            }
+            let changed = cx.update(holder, change.clone()).await?;
+            Ok::<_, Error>((changed, store.get_jobs(&[last]).await?.remove(0)))
+        };
+        let (creations, changed) = tokio::join!(store.create_jobs(batch), changing);
+        let (creations, (changed, seen)) = (creations?, changed?);
+        if seen.is_none() {
+            each(&changed, &creations[0])?;
+        }
+        // Whoever holds the key, if anybody does, leaves it to the next round.
+        for id in [holder, creations[0].job().id] {
+            match cx.update(id, Action::Cancel).await {
+                Ok(_) | Err(Error::InvalidTransition { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_batch_shows_a_holder_as_it_is_when_it_is_made(cx: &Cx) -> CaseResult {
+    let check = |changed: &Job, found: &Creation| {
+        check!(!found.is_new(), "the holder {} is found", changed.id);
+        same(found.job(), changed)
+    };
+    beside_a_change_of_the_holder(cx, start("ada"), check).await
+}
+
+pub(crate) async fn a_key_freed_before_a_batch_is_made_is_free_for_it(cx: &Cx) -> CaseResult {
+    let check = |changed: &Job, found: &Creation| {
+        let holder = changed.id;
+        check!(found.is_new(), "a new job: {holder} was canceled before");
+        Ok(())
+    };
+    beside_a_change_of_the_holder(cx, Action::Cancel, check).await
 }

@@ -57,6 +57,8 @@ defects! {
     AResetStealsAKey "UNIQUE-011" a_reset_steals_a_key;
     AJobCollidesWithItself "UNIQUE-013" a_job_collides_with_itself;
     KeysIgnoreCase "TEXT-005" keys_ignore_case;
+    HoldersAreShownAsRead "UNIQUE-015" holders_are_shown_as_they_were_read;
+    HoldersAreReadAndThenTrusted "UNIQUE-016" holders_are_read_and_then_trusted;
 
     GetSortsItsAnswers "GET-001" get_sorts_its_answers;
     GetSkipsWhatIsMissing "GET-001" get_skips_what_is_missing;

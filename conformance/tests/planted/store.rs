@@ -178,6 +178,30 @@ impl JobStore for Planted {
             let now = self.now();
             return self.writing().create_unless(jobs, found, now);
         }
+        if self.has(Defect::HoldersAreReadAndThenTrusted) {
+            let found = self.disk().holders_of(&jobs);
+            yield_now().await;
+            let now = self.now();
+            // Against another creator the table has a constraint.
+            return match found.iter().any(Option::is_some) {
+                true => self.writing().create_unless(jobs, found, now),
+                false => self.writing().create(jobs, now),
+            };
+        }
+        if self.has(Defect::HoldersAreShownAsRead) {
+            let before = self.disk().jobs.clone();
+            yield_now().await;
+            let now = self.now();
+            let mut creations = self.writing().create(jobs, now)?;
+            for creation in &mut creations {
+                if let Creation::Existing(job) = creation
+                    && let Some(read) = before.get(&job.id)
+                {
+                    job.clone_from(read);
+                }
+            }
+            return Ok(creations);
+        }
         let now = self.now();
         self.writing().create(jobs, now)
     }
