@@ -14,7 +14,10 @@ fn numbers(counts: &StatusCounts) -> Vec<u64> {
 }
 
 async fn counted(cx: &Cx, expected: [u64; 6]) -> CaseResult {
-    check_eq!(numbers(&cx.count(&JobFilter::default()).await?), expected);
+    let counts = cx.count(&JobFilter::default()).await?;
+    check_eq!(numbers(&counts), expected);
+    let each = JobStatus::ALL.map(|status| counts.get(status));
+    check_eq!(each, expected, "asked for one by one");
     Ok(())
 }
 
