@@ -151,6 +151,7 @@ pub(crate) async fn params_that_are_not_strict_json_are_refused(cx: &Cx) -> Case
         r#"{"a":+1}"#,
         r#"{"a":"\x"}"#,
         r#"{"a":"\ud800"}"#,
+        r#"{"a":"\ud83dude00"}"#,
         "{\"a\":\"\n\"}",
         "{/**/}",
         "\u{feff}{}",
