@@ -127,13 +127,20 @@ pub(crate) async fn the_size_may_change_from_page_to_page(cx: &Cx) -> CaseResult
 }
 
 pub(crate) async fn a_token_may_stand_in_a_url(cx: &Cx) -> CaseResult {
-    let token = token(cx, &JobFilter::default(), Order::Descending).await?;
+    let any = JobFilter::default();
+    let token = token(cx, &any, Order::Descending).await?;
     let safe = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     check!(
         !token.as_str().is_empty() && token.as_str().chars().all(safe),
         "a token of unreserved characters, not {:?}",
         token.as_str()
     );
+    let read = PageToken::new(token.as_str());
+    let page = PageRequest::default()
+        .with_order(Order::Descending)
+        .with_token(Some(read));
+    let left = cx.store().list_jobs(&any, &page).await?.len();
+    check_eq!(left, 3, "the jobs left, from the token's text");
     Ok(())
 }
 
