@@ -142,6 +142,15 @@ mod tests {
     }
 
     #[test]
+    fn the_system_clock_tells_the_milliseconds_since_1970() {
+        let since = || SystemTime::now().duration_since(UNIX_EPOCH);
+        let millis = || since().expect("it is later than 1970").as_millis();
+        let (before, now, after) = (millis(), SystemClock.now(), millis());
+        let now = u128::try_from(now.as_millis()).expect("after 1970");
+        assert!((before..=after).contains(&now), "{before} {now} {after}");
+    }
+
+    #[test]
     fn adding_rounds_up_and_saturates() {
         let add = |d| Timestamp(1).saturating_add(d).as_millis();
         assert_eq!(add(Duration::from_nanos(1)), 2);
