@@ -181,11 +181,13 @@ pub(crate) async fn an_empty_batch_succeeds(cx: &Cx) -> CaseResult {
 }
 
 pub(crate) async fn a_batch_of_a_thousand_keeps_its_order(cx: &Cx) -> CaseResult {
-    let asked = (0..validate::MAX_ITEMS)
-        .map(|n| NewJob::new("many", format!("{{\"n\":{n}}}")).with_priority((n % 7) as i16));
-    let jobs = cx.create_all(asked).await?;
+    // Texts as long as this are far from the most that a batch may have.
+    let (name, filling) = ("many".repeat(100), "x".repeat(200));
+    let params = |n| format!("{{\"n\":{n},\"text\":\"{filling}\"}}");
+    let job = |n| NewJob::new(name.as_str(), params(n)).with_priority((n % 7) as i16);
+    let jobs = cx.create_all((0..validate::MAX_ITEMS).map(job)).await?;
     for (n, job) in jobs.iter().enumerate() {
-        check_eq!(job.params.as_str(), format!("{{\"n\":{n}}}"));
+        check_eq!(job.params.as_str(), params(n));
     }
     same_all(&cx.get_all(jobs.iter().map(|job| job.id)).await?, &jobs)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobstore_core::{
     Action, ClaimRequest, DeleteRequest, Error, JobFilter, JobId, JobStatus, JobStoreExt as _,
-    Lease, NewJob, PageRequest, Result, RetryPolicy, Timestamp, Update, validate,
+    Lease, MAX_ERROR_BYTES, NewJob, PageRequest, Result, RetryPolicy, Timestamp, Update, validate,
 };
 
 use crate::Cx;
@@ -304,6 +304,11 @@ pub(crate) async fn a_batch_over_64_mib_is_refused(cx: &Cx) -> CaseResult {
     let updates = jobs.iter().map(|job| Update::new(job.id, finish(&filling)));
     let result = cx.store().update_jobs(updates.collect()).await;
     refused(result, "updates")?;
+    // Errors count as well, up to where they are cut.
+    let error = "x".repeat(MAX_ERROR_BYTES);
+    let mut updates = vec![Update::new(jobs[0].id, fail(&error)); 999];
+    updates.push(Update::new(jobs[1].id, finish(&filling)));
+    refused(cx.store().update_jobs(updates).await, "updates")?;
     let ids = jobs.iter().map(|job| job.id);
     same_all(&cx.get_all(ids).await?, &jobs)
 }
