@@ -9,7 +9,7 @@ use jobstore_core::{
 
 use crate::Cx;
 use crate::cx::{LEASE, fail, finish, start, worker};
-use crate::failure::{CaseResult, Failure, check, check_eq, same_all};
+use crate::failure::{CaseResult, Failure, check, check_eq, check_err, same_all};
 
 /// Fails unless the call was refused because of this field.
 #[track_caller]
@@ -304,6 +304,12 @@ pub(crate) async fn a_batch_over_64_mib_is_refused(cx: &Cx) -> CaseResult {
     let updates = jobs.iter().map(|job| Update::new(job.id, finish(&filling)));
     let result = cx.store().update_jobs(updates.collect()).await;
     refused(result, "updates")?;
+    // A batch that is exactly as long is carried out, on jobs that do not exist.
+    let whole = "x".repeat(validate::MAX_PAYLOAD_BYTES);
+    let updates = vec![Update::new(JobId::generate(), finish(&whole)); 8];
+    for verdict in cx.store().update_jobs(updates).await? {
+        check_err!(verdict, Error::NotFound { .. });
+    }
     // Errors count as well, up to where they are cut.
     let error = "x".repeat(MAX_ERROR_BYTES);
     let mut updates = vec![Update::new(jobs[0].id, fail(&error)); 999];
