@@ -48,6 +48,8 @@ enum What {
     Model,
     /// Histories of callers at once, checked for an order that explains them
     Histories,
+    /// Many jobs, of which none may be lost or done twice
+    ManyJobs,
     /// Kills of whoever writes: the process, or the server
     Kills,
     /// Kills, with a disk that forgets what was not synced

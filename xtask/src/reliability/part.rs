@@ -50,6 +50,7 @@ impl fmt::Display for Part {
         let what = match self.what {
             What::Model => "programs",
             What::Histories => "histories",
+            What::ManyJobs => "many jobs",
             What::Kills => "kills",
             What::PowerCuts => "power cuts",
         };
@@ -77,8 +78,10 @@ impl Part {
                 _ => 2_000,
             },
             (Lengths::Full, What::Histories) => 10_000,
+            (Lengths::Full, What::ManyJobs) => 1_000_000,
             (Lengths::Full, What::Kills | What::PowerCuts) => 1_000,
             (Lengths::Short, What::Model | What::Histories) => 50,
+            (Lengths::Short, What::ManyJobs) => 2_000,
             (Lengths::Short, What::Kills | What::PowerCuts) => 2,
         }
     }
@@ -108,6 +111,10 @@ impl Part {
             What::Model => (
                 "JOBSTORE_MODEL_PROGRAMS",
                 "conformance_model::store_and_model_agree",
+            ),
+            What::ManyJobs => (
+                "JOBSTORE_MANY_JOBS",
+                "conformance_history::of_many_jobs_none_is_lost_and_none_done_twice",
             ),
             _ => (
                 "JOBSTORE_HISTORIES",
