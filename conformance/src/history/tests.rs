@@ -200,7 +200,7 @@ fn what_was_lost_may_have_found_its_unique_key_held_and_left_it_to_a_later_one()
     let mut told = Told::new();
     let holder = keyed();
     let (cancel, end) = ended(&holder.clone().into_job(Timestamp::from_millis(5)));
-    let reply = created(&[holder.clone()]);
+    let reply = created(std::slice::from_ref(&holder));
     told.call(1, 1, Call::Create(vec![holder]), Some((2, reply)));
     let other = NewJob::new("job", "{}").with_id(JobId::generate());
     told.call(0, 3, Call::Create(vec![keyed(), other.clone()]), None);
