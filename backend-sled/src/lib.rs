@@ -35,6 +35,11 @@
 //!
 //! One process at a time has the folder; a second is told
 //! [`Error::Unavailable`](jobstore_core::Error::Unavailable). Within a process, clone the handle.
+//!
+//! # Speed
+//!
+//! sled allocates and frees whole pages, on several threads, and glibc's allocator takes a third of its
+//! time. A program that makes jemalloc its allocator (`tikv-jemallocator`) gets up to twice the rate.
 #![forbid(unsafe_code)]
 
 mod engine;
