@@ -54,8 +54,9 @@ pub(super) fn check_replies(history: &History) -> CaseResult {
     Ok(())
 }
 
-/// What claims without a reply are taken to have claimed. An order that the fewer explain is one that
-/// the more explain as well, and they are found much sooner.
+/// Which jobs claims without a reply may have taken, from the fewest to all. An order found with few of
+/// them is one with more of them too, since what is unknown need not have happened; with few the
+/// search is much shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LostClaims {
     /// The jobs that somebody saw under their owner.
