@@ -20,7 +20,7 @@ use crate::row::{self, Found, Place};
 /// The most branches in one statement: engines bound the length of a compound SELECT.
 pub(crate) const MAX_BRANCHES: usize = 64;
 /// How many rows to look at, at least, when only the params decide which of them count.
-const SCAN: usize = 500;
+const SCAN: usize = 1000;
 
 pub(crate) async fn get<D: Dialect>(
     wire: &mut Wire<'_, D>,

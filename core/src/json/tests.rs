@@ -127,6 +127,30 @@ proptest! {
     }
 
     #[test]
+    fn a_text_matches_however_its_strings_are_spelt(
+        member in prop::collection::vec(any::<(char, bool, bool)>(), 0..6),
+        scalar in prop_oneof![Just("true"), Just("null"), Just("10"), Just("[1]")],
+    ) {
+        let spell = |escaped: fn(&(char, bool, bool)) -> bool| {
+            let mut string = String::from("\"");
+            for spelt in &member {
+                let raw = !escaped(spelt) && spelt.0 >= ' ' && !matches!(spelt.0, '"' | '\\');
+                match raw {
+                    true => string.push(spelt.0),
+                    false => for unit in spelt.0.encode_utf16(&mut [0; 2]) {
+                        string.push_str(&format!("\\u{unit:04x}"));
+                    },
+                }
+            }
+            string + "\""
+        };
+        let (one, other) = (spell(|spelt| spelt.1), spell(|spelt| spelt.2));
+        let filter = ObjectFilter::new(&format!("{{{one}:{one}, \"k{}:{scalar}}}", &one[1..]));
+        let text = format!("{{\"k{}:{scalar},\"more\":0,{other}: {other}}}", &other[1..]);
+        prop_assert!(filter.unwrap().matches(&text), "{one} in {text}");
+    }
+
+    #[test]
     fn acceptance_agrees_with_serde_json(value in r#"[\[\]{}:,"01.\-\\u \n]{0,9}"#) {
         let text = format!("{{\"k\":{value}}}");
         prop_assert_eq!(check_object(&text).is_ok(), serde_json::from_str::<Value>(&text).is_ok());

@@ -13,106 +13,163 @@ const MOST: usize = 1_000_000;
 /// How many jobs are claimed at once.
 const CLAIMS: [usize; 3] = [1, 10, 100];
 
-/// Pages, claims and space with this many other jobs.
-pub(crate) async fn measure(options: &Options, rows: usize, results: &mut Results) {
-    let before = memory("VmRSS:");
-    let set = DataSet::open(options.engine, rows).await;
-    let mut fact = |name: &str, value: f64, unit: &str| {
-        results.facts.push(Fact {
-            name: name.to_owned(),
-            rows,
-            value,
-            unit: unit.to_owned(),
-        });
-    };
-    match options.engine {
-        Engine::Memory => fact("memory", memory("VmRSS:") - before, "MiB"),
-        _ => fact("disk", set.disk() as f64 / f64::from(1 << 20), "MiB"),
-    }
-    let store = Side::Store(Arc::clone(&set.store));
-    let deep = store.deep(rows / 2).await;
-    for case in filters(&deep, set.store.now()) {
-        let (figure, _) = run(options, rows, &case, &store, "store", || set.settle()).await;
-        results.figures.push(figure);
-    }
-    for batch in CLAIMS {
-        let case = Case::write("claim", 1, batch);
-        let (figure, runs) = run(options, rows, &case, &store, "store", || set.settle()).await;
-        results.figures.push(figure);
-        for run in &runs {
-            run.delete(&*set.store).await;
+/// Jobs, and where they are.
+struct Place {
+    rows: usize,
+    side: Side,
+    home: Home,
+}
+
+enum Home {
+    Set(DataSet),
+    Ground(Ground),
+}
+
+impl Place {
+    async fn settle(&self) {
+        match &self.home {
+            Home::Set(set) => set.settle().await,
+            Home::Ground(ground) => ground.settle().await,
         }
     }
-    if rows <= MOST {
-        // Linux forgets the most memory that was in use when 5 is written there.
-        let is_reset = fs::write("/proc/self/clear_refs", "5").is_ok();
+
+    async fn delete(&self, runs: &[Run]) {
+        if let Home::Set(set) = &self.home {
+            for run in runs {
+                run.delete(&*set.store).await;
+            }
+        }
+    }
+}
+
+/// Pages, claims and space with each of these numbers of other jobs. The sizes take turns: what a
+/// call costs changes over the minutes that this takes, with or without more jobs.
+pub(crate) async fn measure(options: &Options, sizes: &[usize], results: &mut Results) {
+    let mut places = Vec::new();
+    let mut cases = Vec::new();
+    for &rows in sizes {
         let before = memory("VmRSS:");
-        let walk = Case::walk();
-        let (figure, _) = run(options, rows, &walk, &store, "store", || set.settle()).await;
-        results.figures.push(figure);
-        if is_reset {
-            let more = memory("VmHWM:") - before;
+        let set = DataSet::open(options.engine, rows).await;
+        let mut fact = |name: &str, value: f64| {
             results.facts.push(Fact {
-                name: "memory that a walk adds".to_owned(),
+                name: name.to_owned(),
                 rows,
-                value: more.max(0.0),
+                value,
                 unit: "MiB".to_owned(),
             });
+        };
+        match options.engine {
+            Engine::Memory => fact("memory", memory("VmRSS:") - before),
+            _ => fact("disk", set.disk() as f64 / f64::from(1 << 20)),
+        }
+        let side = Side::Store(Arc::clone(&set.store));
+        let deep = side.deep(rows / 2).await;
+        let claims = CLAIMS.map(|batch| Case::write("claim", 1, batch));
+        cases.push([filters(&deep, set.store.now()), claims.to_vec()].concat());
+        places.push(Place {
+            rows,
+            side,
+            home: Home::Set(set),
+        });
+    }
+    turns(options, &places, &cases, "store", results).await;
+    for place in &places {
+        walk(options, place, results).await;
+    }
+    for place in places {
+        drop(place.side);
+        if let Home::Set(set) = place.home {
+            set.close();
         }
     }
-    drop(store);
-    set.close();
 }
 
-/// The cases that the engine knows by itself, on a place of its own beside as many jobs: what it makes
-/// dearer as they become more is not the store's.
-pub(crate) async fn measure_limit(options: &Options, rows: usize, results: &mut Results) {
-    if rows > MOST {
+/// A walk over everything, and the memory it takes.
+async fn walk(options: &Options, place: &Place, results: &mut Results) {
+    if place.rows > MOST {
         return;
     }
-    let ground = Ground::new(options.engine);
-    let limit = crate::limit(options.engine, &ground).await;
-    limit.fill_others(rows).await;
-    let deep = limit.deep(rows / 2).await;
-    let mut cases = vec![
-        Case::page("first page", Listing::default()),
-        Case::page("page in the middle", deep),
-    ];
-    cases.extend(CLAIMS.map(|batch| Case::write("claim", 1, batch)));
-    for case in &cases {
-        let (figure, _) = run(options, rows, case, &limit, "limit", || ground.settle()).await;
-        results.figures.push(figure);
+    // Linux forgets the most memory that was in use when 5 is written there.
+    let is_reset = fs::write("/proc/self/clear_refs", "5").is_ok();
+    let before = memory("VmRSS:");
+    let places = std::slice::from_ref(place);
+    turns(options, places, &[vec![Case::walk()]], "store", results).await;
+    if is_reset {
+        let more = memory("VmHWM:") - before;
+        results.facts.push(Fact {
+            name: "memory that a walk adds".to_owned(),
+            rows: place.rows,
+            value: more.max(0.0),
+            unit: "MiB".to_owned(),
+        });
     }
 }
 
-/// Runs a case on a side, `settle` before each round.
-async fn run<S: Future<Output = ()>>(
+/// The cases that the engine knows by itself, on places of its own beside as many jobs: what it makes
+/// dearer as they become more is not the store's.
+pub(crate) async fn measure_limit(options: &Options, sizes: &[usize], results: &mut Results) {
+    let mut places = Vec::new();
+    let mut cases = Vec::new();
+    for &rows in sizes.iter().filter(|rows| **rows <= MOST) {
+        let ground = Ground::new(options.engine);
+        let side = crate::limit(options.engine, &ground).await;
+        side.fill_others(rows).await;
+        let deep = side.deep(rows / 2).await;
+        let mut all = vec![
+            Case::page("first page", Listing::default()),
+            Case::page("page in the middle", deep),
+        ];
+        all.extend(CLAIMS.map(|batch| Case::write("claim", 1, batch)));
+        cases.push(all);
+        places.push(Place {
+            rows,
+            side,
+            home: Home::Ground(ground),
+        });
+    }
+    turns(options, &places, &cases, "limit", results).await;
+}
+
+/// Runs the cases of all places one after the other, each in turns, and settles before each round.
+async fn turns(
     options: &Options,
-    rows: usize,
-    case: &Case,
-    side: &Side,
+    places: &[Place],
+    cases: &[Vec<Case>],
     name: &str,
-    settle: impl Fn() -> S,
-) -> (Figure, Vec<Run>) {
-    settle().await;
-    let calls = case
-        .calls_in(side, options.time(), options.jobs.min(10_000))
-        .await;
-    let mut runs = Vec::new();
-    for _ in 0..options.rounds {
-        settle().await;
-        runs.push(case.run(side, calls).await);
+    results: &mut Results,
+) {
+    let most = cases.iter().map(Vec::len).max().unwrap_or_default();
+    for index in 0..most {
+        let mut turns = Vec::new();
+        for (place, cases) in places.iter().zip(cases) {
+            let case = &cases[index];
+            place.settle().await;
+            let most = options.jobs.min(10_000);
+            let calls = case.calls_in(&place.side, options.time(), most).await;
+            turns.push((place, case, calls, Vec::new()));
+        }
+        for _ in 0..options.rounds {
+            turns.reverse();
+            for (place, case, calls, runs) in &mut turns {
+                place.settle().await;
+                runs.push(case.run(&place.side, *calls).await);
+            }
+        }
+        turns.sort_by_key(|(place, ..)| place.rows);
+        for (place, case, _, runs) in turns {
+            let mut figure = Figure::of(case, place.rows, name, &runs);
+            eprintln!(
+                "{} beside {}: {case}, {name}: {:.0} µs",
+                options.engine, place.rows, figure.p50
+            );
+            if case.name.is_empty() {
+                figure.name = case.to_string();
+            }
+            "growth".clone_into(&mut figure.group);
+            results.figures.push(figure);
+            place.delete(&runs).await;
+        }
     }
-    let mut figure = Figure::of(case, rows, name, &runs);
-    eprintln!(
-        "{} beside {rows}: {case}, {name}: {:.0} µs",
-        options.engine, figure.p50
-    );
-    if case.name.is_empty() {
-        figure.name = case.to_string();
-    }
-    "growth".clone_into(&mut figure.group);
-    (figure, runs)
 }
 
 /// A line of the process's own status, in MiB; Linux only.

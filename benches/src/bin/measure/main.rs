@@ -68,20 +68,19 @@ async fn main() -> anyhow::Result<()> {
         false => compare(&options).await?,
     };
     write(&options, &results)?;
-    let sizes = || options.growth.iter().copied().filter(|rows| *rows > 0);
-    for rows in sizes() {
-        results
-            .figures
-            .retain(|figure| figure.group != "growth" || figure.rows != rows);
-        results.facts.retain(|fact| fact.rows != rows);
-        growth::measure(&options, rows, &mut results).await;
-        write(&options, &results)?;
-    }
+    let mut sizes = options.growth.clone();
+    sizes.retain(|rows| *rows > 0);
+    sizes.sort_unstable();
+    sizes.dedup();
+    results
+        .figures
+        .retain(|figure| figure.group != "growth" || !sizes.contains(&figure.rows));
+    results.facts.retain(|fact| !sizes.contains(&fact.rows));
+    growth::measure(&options, &sizes, &mut results).await;
+    write(&options, &results)?;
     // After all of those, so that the memory that this has taken and left is in none of their figures.
-    for rows in sizes() {
-        growth::measure_limit(&options, rows, &mut results).await;
-        write(&options, &results)?;
-    }
+    growth::measure_limit(&options, &sizes, &mut results).await;
+    write(&options, &results)?;
     Ok(())
 }
 
