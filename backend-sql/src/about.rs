@@ -3,7 +3,8 @@
 use jobstore_core::Result;
 use sqlx::QueryBuilder;
 
-use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::dialect::{ClaimBy, Dialect};
+use crate::wire::Wire;
 use crate::error::Failure;
 use crate::migrate;
 use crate::store::SqlJobStore;

@@ -5,7 +5,8 @@ pub(crate) mod reading;
 
 use jobstore_core::{ClaimRequest, Job, Lease, Result, Timestamp};
 
-use crate::dialect::{Dialect, Wire};
+use crate::dialect::Dialect;
+use crate::wire::Wire;
 use crate::error::Failure;
 
 /// Claims for each call in turn. Calls for the same names share their statements.

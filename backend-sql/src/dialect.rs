@@ -3,18 +3,18 @@
 mod rows;
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::TryStreamExt as _;
 use jobstore_core::{Job, JobId, Lease, Timestamp};
 use sqlx::database::HasStatementCache;
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Executor, IntoArguments,
+    AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Execute as _, Executor, IntoArguments,
     QueryBuilder, Row, Type,
 };
 
-use crate::error::{Failure, FailureExt as _};
-use crate::row::{self, COLUMNS, Found, Place};
+use crate::error::Failure;
+use crate::row::{self, COLUMNS, Place};
+use crate::wire::Wire;
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use rows::filled;
@@ -72,6 +72,10 @@ pub trait Dialect: Driver {
 
     /// How many jobs come over at once, where that is quicker than a row for each.
     const PACKED: Option<&'static Packed> = None;
+
+    /// Whether statements of a transaction go to the engine together with the next, or with its end,
+    /// where nothing of what they say is needed before.
+    const JOINS: bool = false;
 
     /// Numbers of rows that statements are written for, the most first. A statement that says the
     /// same about `n` rows exists in these lengths only, so that each connection's cache of prepared
@@ -244,72 +248,6 @@ pub struct Packed {
     pub unpack: fn(&str) -> Option<Vec<Job>>,
 }
 
-/// A connection, and how statements go over it.
-#[derive(Debug)]
-pub struct Wire<'a, D: Driver> {
-    /// The connection.
-    pub connection: &'a mut D::Connection,
-    /// Whether the connection keeps statements prepared.
-    pub prepares: bool,
-    /// How claims keep out of each other's way.
-    pub claim_by: ClaimBy,
-    /// The longest statement that the engine takes, in bytes.
-    pub packet: usize,
-    /// Counts the statements.
-    pub sent: &'a AtomicU64,
-}
-
-impl<D: Dialect> Wire<'_, D> {
-    /// Runs a statement that returns no rows.
-    pub(crate) async fn execute(&mut self, statement: Statement<D>) -> Result<(), Failure> {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let done = D::execute(self.connection, statement, self.prepares).await;
-        done.map_err(Failure::of::<D>)
-    }
-
-    /// Runs a statement and shows each row to `each`, none kept.
-    pub(crate) async fn fetch<F>(&mut self, statement: Statement<D>, each: F) -> Result<(), Failure>
-    where
-        F: FnMut(&D::Row) + Send,
-    {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let done = D::fetch(self.connection, statement, self.prepares, each).await;
-        done.map_err(Failure::of::<D>)
-    }
-
-    /// Shows each job that a query finds to `each`, in any order: at most `limit` of them. `write`
-    /// writes the query, between the beginning and the end that it is given.
-    pub(crate) async fn fetch_jobs(
-        &mut self,
-        limit: usize,
-        write: impl Fn(Columns) -> Statement<D> + Send,
-        mut each: impl FnMut(Found) + Send,
-    ) -> Result<(), Failure> {
-        if let Some(Packed { columns, unpack }) = D::PACKED.filter(|_| limit <= MAX_PACKED) {
-            let mut jobs = None;
-            let statement = write(*columns);
-            self.fetch(statement, |row| {
-                let text = D::text(row, 0).ok();
-                jobs = text.and_then(|text| unpack(&text.unwrap_or_default()));
-            })
-            .await?;
-            if let Some(jobs) = jobs {
-                jobs.into_iter().map(Found::from).for_each(each);
-                return Ok(());
-            }
-        }
-        let statement = write(Columns::ROWS);
-        self.fetch(statement, |row| each(row::find::<D>(row))).await
-    }
-
-    /// Runs several statements without arguments, as they are.
-    pub(crate) async fn run(&mut self, sql: impl Into<String>) -> Result<(), Failure> {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let done = D::run(self.connection, sql.into()).await;
-        done.map_err(Failure::of::<D>)
-    }
-}
-
 /// A value of one of the types that our columns have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -400,6 +338,9 @@ pub trait Driver: Database {
     where
         F: FnMut(&Self::Row) + Send;
 
+    /// The statement, behind SQL without arguments. Only where [`Dialect::JOINS`].
+    fn behind(sql: &str, statement: &mut QueryBuilder<Self>) -> sqlx::Result<QueryBuilder<Self>>;
+
     /// Runs several statements without arguments, as they are.
     fn run(
         connection: &mut Self::Connection,
@@ -488,6 +429,13 @@ where
         Ok(())
     }
 
+    fn behind(sql: &str, statement: &mut QueryBuilder<Self>) -> sqlx::Result<QueryBuilder<Self>> {
+        let all = format!("{sql}; {}", statement.sql().as_str());
+        let arguments = statement.build().take_arguments();
+        let arguments = arguments.map_err(sqlx::Error::Encode)?;
+        Ok(QueryBuilder::with_arguments(all, arguments.unwrap_or_default()))
+    }
+
     async fn run(connection: &mut Self::Connection, sql: String) -> sqlx::Result<()> {
         // Never holds a value of a caller's: names among it were checked.
         connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
@@ -514,6 +462,3 @@ where
         DB::get_bytes(row, column)
     }
 }
-
-/// The most jobs in one text, so that it stays far from the longest there can be.
-const MAX_PACKED: usize = 1000;

@@ -35,7 +35,7 @@ macro_rules! shared {
     };
 }
 
-shared!(about change claim dialect error migrate read row session store write writer);
+shared!(about change claim dialect error migrate read row session store wire write writer);
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod clock;
 

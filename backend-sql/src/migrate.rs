@@ -8,7 +8,8 @@ use std::time::Duration;
 use jobstore_core::{Clock as _, Result, SystemClock};
 use sqlx::QueryBuilder;
 
-use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::dialect::{ClaimBy, Dialect};
+use crate::wire::Wire;
 use crate::error::{Failure, incompatible};
 use crate::session::Sessions;
 

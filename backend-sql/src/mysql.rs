@@ -31,11 +31,12 @@ use sqlx::{MySql, Row as _};
 
 pub use options::{MySqlOptions, Settings};
 
-use crate::dialect::{Dialect, Driver as _, Statement, TextForm, Value, Wire, pieces};
+use crate::dialect::{Dialect, Driver as _, Statement, TextForm, Value, pieces};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::row::{COLUMNS, Place};
 use crate::store::SqlJobStore;
+use crate::wire::Wire;
 
 pub use crate::dialect::ClaimBy;
 

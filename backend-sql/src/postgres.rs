@@ -34,11 +34,12 @@ use sqlx::{Postgres, Row as _};
 
 pub use options::PostgresOptions;
 
-use crate::dialect::{Dialect, Statement, TextForm, Value, Wire};
+use crate::dialect::{Dialect, Statement, TextForm, Value};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::row::COLUMNS;
 use crate::store::SqlJobStore;
+use crate::wire::Wire;
 
 /// A job store in a PostgreSQL database.
 pub type PostgresJobStore = SqlJobStore<Postgres>;

@@ -13,7 +13,8 @@ use jobstore_core::{
 };
 use sqlx::QueryBuilder;
 
-use crate::dialect::{Columns, Dialect, Value, Wire};
+use crate::dialect::{Columns, Dialect, Value};
+use crate::wire::Wire;
 use crate::error::Failure;
 use crate::row::{self, Found, Place};
 

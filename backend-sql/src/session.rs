@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::dialect::{ClaimBy, Dialect};
+use crate::wire::{Held, Wire};
 use crate::error::{Failure, FailureExt as _, unavailable};
 
 /// After this long at rest a connection is asked for a sign of life before it works again, so that
@@ -134,6 +135,7 @@ impl<D: Dialect> Sessions<D> {
             connection: Some(connection),
             owner: self,
             begun: false,
+            held: Held::default(),
             _permit: permit,
         }
     }
@@ -183,6 +185,7 @@ pub(crate) struct Session<'a, D: Dialect> {
     connection: Option<PoolConnection<D>>,
     owner: &'a Sessions<D>,
     begun: bool,
+    held: Held<D>,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
@@ -193,6 +196,7 @@ impl<D: Dialect> Session<'_, D> {
     }
 
     /// What statements go over.
+    #[expect(clippy::expect_used, reason = "taken only by what consumes the session")]
     pub(crate) fn wire(&mut self, claim_by: ClaimBy) -> Wire<'_, D> {
         let owner = self.owner;
         Wire {
@@ -200,35 +204,35 @@ impl<D: Dialect> Session<'_, D> {
             packet: owner.habits.packet,
             claim_by,
             sent: &owner.sent,
-            connection: self,
+            connection: self.connection.as_deref_mut().expect("still here"),
+            held: self.begun.then_some(&mut self.held),
         }
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction: now, or with its first statement.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         let begin = self.owner.habits.begin.to_string();
+        self.begun = true;
+        if D::JOINS && self.owner.habits.keep {
+            self.held.begin = Some(begin);
+            return Ok(());
+        }
         match D::run(self, begin.clone()).await {
             Err(error) if D::is_in_transaction(&error) => {
                 // In a pool of the caller's, a connection may come back with a transaction open that
                 // was dropped half way. Nobody can commit that any more.
                 let _ = D::run(self, "ROLLBACK".to_owned()).await;
-                D::run(self, begin).await.map_err(D::error)?;
+                D::run(self, begin).await
             }
-            begun => begun.map_err(D::error)?,
+            begun => begun,
         }
-        self.begun = true;
-        Ok(())
+        .map_err(D::error)
     }
-
 
     /// Commits what was begun, or undoes it when the work failed, and gives the connection back.
     pub(crate) async fn end<T>(mut self, done: Result<T, Failure>) -> Result<T, Failure> {
         let done = match done {
-            Ok(done) if self.begun => match D::run(&mut self, "COMMIT".to_owned()).await {
-                Ok(()) => Ok(done),
-                Err(error) if D::is_conflict(&error) => Err(Failure::of::<D>(error)),
-                Err(error) => Err(Failure::Unknown(D::error(error))),
-            },
+            Ok(done) if self.begun => self.commit().await.map(|()| done),
             done => done,
         };
         let usable = match &done {
@@ -245,6 +249,35 @@ impl<D: Dialect> Session<'_, D> {
             false => self.owner.forget_rested(),
         }
         done
+    }
+
+    /// Commits, with what was held back.
+    async fn commit(&mut self) -> Result<(), Failure> {
+        let mut held = std::mem::take(&mut self.held);
+        if let Some(mut write) = held.write.take() {
+            write.push("; COMMIT");
+            let write = held.with_begin(write).map_err(Failure::of::<D>)?;
+            let prepares = self.owner.habits.prepares;
+            let Err(error) = D::execute(self, write, prepares).await else {
+                return Ok(());
+            };
+            // What is undone now was not committed. An error that ended the transaction by itself does
+            // not say which of the two statements it is of.
+            let undone = D::run(self, "ROLLBACK".to_owned()).await;
+            return Err(match undone {
+                Ok(()) => Failure::of::<D>(error),
+                Err(_) => Failure::Unknown(D::error(error)),
+            });
+        }
+        if held.begin.is_some() {
+            // Nothing was asked of the engine.
+            return Ok(());
+        }
+        match D::run(self, "COMMIT".to_owned()).await {
+            Err(error) if D::is_conflict(&error) => Err(Failure::of::<D>(error)),
+            Err(error) => Err(Failure::Unknown(D::error(error))),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Gives the connection back.

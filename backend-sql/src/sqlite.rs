@@ -17,13 +17,12 @@ use sqlx::sqlite::{
 use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool};
 
 use crate::claim::reading;
-use crate::dialect::{
-    ClaimBy, Dialect, Packed, Statement, TextForm, Value, Wire, filled, push_rows,
-};
+use crate::dialect::{ClaimBy, Dialect, Packed, Statement, TextForm, Value, filled, push_rows};
 use crate::error::{Failure, FailureExt as _, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::session::{Habits, Sessions};
 use crate::store::SqlJobStore;
+use crate::wire::Wire;
 
 /// A job store in a SQLite file.
 pub type SqliteJobStore = SqlJobStore<Sqlite>;
@@ -74,7 +73,9 @@ impl Dialect for Sqlite {
     // Nobody else writes while a transaction of ours does.
     const LOCK_SCHEMA: Option<&'static str> = None;
 
-    // Each statement is a way to SQLite's thread and back, which costs more than filling it up.
+    // What is sent is a way to SQLite's thread and back, which costs more than most statements.
+    const JOINS: bool = true;
+    // And more than filling one up.
     const LENGTHS: &'static [usize] = &[
         1000, 768, 512, 384, 256, 192, 128, 100, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1,
     ];

@@ -11,7 +11,8 @@ use jobstore_core::{
 };
 use jobstore_group_commit::GroupCommit;
 
-use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::dialect::{ClaimBy, Dialect};
+use crate::wire::Wire;
 use crate::session::Sessions;
 use crate::writer::Writer;
 use crate::{read, write};
@@ -101,6 +102,8 @@ impl<D: Dialect> SqlJobStore<D> {
             claim_by: self.claim_by,
             packet: self.readers.packet(),
             sent: self.readers.sent(),
+            // It is the caller who commits.
+            held: None,
         };
         let mut verdicts = write::create::<D>(&mut wire, &[&jobs], self.clock.now()).await?;
         verdicts.pop().unwrap_or_else(|| Ok(Vec::new()))

@@ -12,7 +12,8 @@ use jobstore_core::{
 use sqlx::QueryBuilder;
 
 use crate::change::Changed;
-use crate::dialect::{Dialect, Value, Wire, fits, fitting};
+use crate::dialect::{Dialect, Value, fits, fitting};
+use crate::wire::Wire;
 use crate::error::Failure;
 use crate::read::by_id;
 use crate::row::{self, INSERT_COLUMNS};

@@ -6,7 +6,8 @@ use jobstore_core::{ClaimRequest, Clock as _, NewJob, Result, StoreClock, Update
 use jobstore_group_commit::{Answers, Engine, Group};
 
 use crate::claim;
-use crate::dialect::{ClaimBy, Dialect, Wire};
+use crate::dialect::{ClaimBy, Dialect};
+use crate::wire::Wire;
 use crate::error::Failure;
 use crate::session::Sessions;
 use crate::write;
@@ -60,6 +61,7 @@ async fn write<D: Dialect>(
     let updates = write::update::<D>(wire, &updates, clock).await?;
     // Taken inside the transaction, so that times follow the order of commits where one waits for
     // another.
+    wire.begin().await?;
     let now = clock.now();
     let creates = write::create::<D>(wire, &creates, now).await?;
     let claims = claim::claim::<D>(wire, &claims, now).await?;

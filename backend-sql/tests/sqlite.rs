@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
 use jobstore_core::{
-    Action, ClaimRequest, Error, JobFilter, JobStatus, JobStore, JobStoreExt, NewJob, PageRequest,
-    Result, Update,
+    Action, ClaimRequest, Clock as _, Creation, Error, Job, JobFilter, JobStatus, JobStore,
+    JobStoreExt, ManualClock, NewJob, PageRequest, Result, Timestamp, Update,
 };
 use jobstore_sql::sqlite::Synchronous;
 use jobstore_sql::{SqliteJobStore, SqliteOptions};
@@ -290,6 +292,52 @@ async fn jobs_created_in_a_transaction_exist_once_it_commits() {
         assert_eq!(counts.total(), expected);
     }
     assert!(!store.create_jobs(keyed()).await.expect("finds")[0].is_new());
+}
+
+#[tokio::test]
+async fn a_job_that_the_file_refuses_takes_no_other_with_it() {
+    let (_folder, file) = folder();
+    let store = open(&file).await;
+    let refuses = "CREATE TRIGGER picky BEFORE INSERT ON jobs WHEN NEW.job_name = 'bad' \
+                   BEGIN SELECT RAISE(ABORT, 'not here'); END";
+    run(&mut foreign(&file).await, refuses).await;
+    let names = ["good", "bad", "good", "good"];
+    let calls = names.map(|name| store.create_job(NewJob::new(name, "{}")));
+    for (name, created) in names.into_iter().zip(join_all(calls).await) {
+        assert_eq!(created.is_ok(), name == "good", "{name}: {created:?}");
+    }
+}
+
+/// Otherwise a job could be older than one that was there before it.
+#[tokio::test]
+async fn a_call_that_waits_for_another_writer_has_the_time_at_which_it_is_done() {
+    let (_folder, file) = folder();
+    let clock = ManualClock::new(Timestamp::from_millis(0));
+    let options = SqliteOptions::new(&file).with_clock(Arc::new(clock.clone()));
+    let store = options.open().await.expect("opens");
+    let mut other = foreign(&file).await;
+    let mut waits = async |call: BoxFuture<'static, Result<Job>>| {
+        run(&mut other, "BEGIN IMMEDIATE").await;
+        let call = tokio::spawn(call);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!call.is_finished());
+        clock.advance(Duration::from_secs(1));
+        run(&mut other, "COMMIT").await;
+        let job = call.await.expect("no panic").expect("is done");
+        assert_eq!(job.last_update_time, clock.now(), "{}", job.status);
+        job
+    };
+    let (creator, claimer) = (store.clone(), store.clone());
+    let create = async move { creator.create_job(NewJob::new("a", "{}")).await };
+    waits(Box::pin(create.map_ok(Creation::into_job))).await;
+    let claim = async move {
+        let request = ClaimRequest::new("w", Duration::from_secs(60));
+        let mut claimed = claimer.claim_jobs(&request).await?;
+        Ok(claimed.pop().expect("one is there"))
+    };
+    let claim = waits(Box::pin(claim)).await.claim();
+    let finish = async move { store.finish_job(claim, "done").await };
+    waits(Box::pin(finish)).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use jobstore_core::{Job, Lease, Result, Timestamp, claimed};
 use sqlx::QueryBuilder;
 
 use crate::change::Changed;
-use crate::dialect::{Columns, Dialect, Value, Wire};
+use crate::dialect::{Columns, Dialect, Value};
+use crate::wire::Wire;
 use crate::error::Failure;
 use crate::read::MAX_BRANCHES;
 use crate::write::write_changes;
@@ -16,14 +17,6 @@ pub(crate) async fn claim<D: Dialect>(
     leases: &[&Lease],
     now: Timestamp,
 ) -> Result<Vec<(usize, Job)>, Failure> {
-    // What became due since moves into the claim index, once for each job, so that no claim ever
-    // reads past jobs whose time has not come.
-    let mut statement = QueryBuilder::<D>::new("UPDATE ");
-    statement
-        .push(D::jobs_by("jobs_waiting"))
-        .push(" SET due = 1 WHERE status = 0 AND due = 0 AND next_attempt_at <= ");
-    D::push_value(&mut statement, now.as_millis().into());
-    wire.execute(statement).await?;
     let jobs = claimable::<D>(wire, names, now, leases.len()).await?;
     let mut changed = Changed::default();
     let jobs = jobs.iter().zip(leases);
@@ -35,6 +28,17 @@ pub(crate) async fn claim<D: Dialect>(
     let running: Vec<Job> = jobs.collect();
     write_changes::<D>(wire, &running.iter().collect::<Vec<_>>(), changed, now).await?;
     Ok(running.into_iter().enumerate().collect())
+}
+
+/// Writes what moves those jobs into the claim index that became due since, once for each job, so that
+/// no claim ever reads past jobs whose time has not come.
+fn push_promotion<D: Dialect>(statement: &mut QueryBuilder<D>, now: Timestamp) {
+    statement
+        .push("UPDATE ")
+        .push(D::jobs_by("jobs_waiting"))
+        .push(" SET due = 1 WHERE status = 0 AND due = 0 AND next_attempt_at <= ");
+    D::push_value(statement, now.as_millis().into());
+    statement.push("; ");
 }
 
 /// The first jobs to claim. Rows that cannot be read are passed over, and stay as they are.
@@ -49,8 +53,15 @@ async fn claimable<D: Dialect>(
         let limit = wanted + unreadable;
         let mut jobs = Vec::new();
         let mut skipped = 0;
-        for names in branches(names).chunks(MAX_BRANCHES) {
-            let write = |columns| claim_statement::<D>(columns, names, now, limit);
+        for (index, names) in branches(names).chunks(MAX_BRANCHES).enumerate() {
+            let write = |columns| {
+                let mut statement = QueryBuilder::<D>::new("");
+                if index == 0 {
+                    push_promotion::<D>(&mut statement, now);
+                }
+                push_claim::<D>(&mut statement, columns, names, now, limit);
+                statement
+            };
             wire.fetch_jobs(limit, write, |found| match found.job {
                 Ok(job) => jobs.push(job),
                 Err(error) => {
@@ -80,13 +91,14 @@ fn branches(names: &[String]) -> Vec<Option<&str>> {
     names
 }
 
-/// Asks for the first jobs in claim order; `names` as branches, merged like a listing.
-fn claim_statement<D: Dialect>(
+/// Writes a query of the first jobs in claim order; `names` as branches, merged like a listing.
+fn push_claim<D: Dialect>(
+    statement: &mut QueryBuilder<D>,
     columns: Columns,
     names: &[Option<&str>],
     now: Timestamp,
     limit: usize,
-) -> QueryBuilder<D> {
+) {
     let order = "priority DESC, next_attempt_at, id";
     let push_branch = |statement: &mut QueryBuilder<D>, name: Option<&str>| {
         let index = if name.is_some() {
@@ -104,9 +116,9 @@ fn claim_statement<D: Dialect>(
         }
         statement.push(format_args!(" ORDER BY {order} LIMIT {limit}"));
     };
-    let mut statement = QueryBuilder::<D>::new(columns.select);
+    statement.push(columns.select);
     if let [name] = names {
-        push_branch(&mut statement, *name);
+        push_branch(statement, *name);
     } else {
         statement.push("(");
         for (index, name) in names.iter().enumerate() {
@@ -115,7 +127,7 @@ fn claim_statement<D: Dialect>(
                 "SELECT * FROM (SELECT {} AS place FROM ",
                 D::PLACE
             ));
-            push_branch(&mut statement, *name);
+            push_branch(statement, *name);
             statement.push(format_args!(") AS branch_{index}"));
         }
         statement.push(format_args!(
@@ -125,7 +137,6 @@ fn claim_statement<D: Dialect>(
         ));
     }
     statement.push(columns.end).push(D::LOCK_FREE_ROWS);
-    statement
 }
 
 #[cfg(all(test, feature = "sqlite"))]
@@ -143,7 +154,8 @@ mod tests {
         ] {
             for columns in [Columns::ROWS, Sqlite::PACKED.expect("packs").columns] {
                 let now = Timestamp::from_millis(5);
-                let statement = claim_statement::<Sqlite>(columns, &branches(&names), now, 9);
+                let mut statement = QueryBuilder::<Sqlite>::new("");
+                push_claim(&mut statement, columns, &branches(&names), now, 9);
                 let plan = plan(&statement).await;
                 let reads = plan.lines().filter(|step| step.contains(" jobs "));
                 let by_id = "USING INTEGER PRIMARY KEY (rowid=?)";

@@ -8,12 +8,13 @@ use sqlx::{MySql, QueryBuilder, Row as _};
 
 use crate::change::Changed;
 use crate::dialect::{
-    ClaimBy, Dialect as _, Driver as _, LENGTHS, Statement, Value, Wire, are_alike, filled,
-    fitting, push_rows, push_set,
+    ClaimBy, Dialect as _, Driver as _, LENGTHS, Statement, Value, are_alike, filled, fitting,
+    push_rows, push_set,
 };
 use crate::error::{Failure, FailureExt as _, unavailable};
 use crate::read::MAX_BRANCHES;
 use crate::row::{self, COLUMNS};
+use crate::wire::Wire;
 
 /// How many jobs are moved into the claim index by one statement.
 const MOVED: i64 = 1000;

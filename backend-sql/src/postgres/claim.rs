@@ -4,9 +4,10 @@ use jobstore_core::{Job, Lease, Result, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder};
 
-use crate::dialect::{ClaimBy, Dialect as _, Driver as _, LENGTHS, Statement, Wire};
+use crate::dialect::{ClaimBy, Dialect as _, Driver as _, LENGTHS, Statement};
 use crate::error::{Failure, backend};
 use crate::row::{self, COLUMNS};
+use crate::wire::Wire;
 
 /// Claims the first jobs that are due, one for each lease: in one round trip, or in three when a job
 /// became due only now.

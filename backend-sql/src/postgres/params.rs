@@ -4,9 +4,10 @@ use jobstore_core::{JobId, JobParams, Result};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder};
 
-use crate::dialect::{Value, Wire};
+use crate::dialect::Value;
 use crate::error::Failure;
 use crate::row;
+use crate::wire::Wire;
 
 /// With more jobs found than this, one of them is met soon by reading all jobs in order.
 const MANY: usize = 5_000;
