@@ -273,8 +273,11 @@ impl Table {
         named: Option<&'a BTreeSet<ListOrder>>,
     ) -> impl Iterator<Item = &'a BTreeSet<ListOrder>> {
         let orders = named.is_none().then(|| self.orders(&filter.job_names));
+        let leased = filter.lease_expired_by.is_some();
         let chosen = move |status: JobStatus| {
-            filter.statuses.is_empty() || filter.statuses.contains(&status)
+            (filter.statuses.is_empty() || filter.statuses.contains(&status))
+                // No other has a lease.
+                && (!leased || status == JobStatus::Running)
         };
         let listed = orders.into_iter().flatten().flat_map(move |orders| {
             let statuses = JobStatus::ALL.into_iter().zip(&orders.listed);

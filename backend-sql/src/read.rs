@@ -20,8 +20,11 @@ use crate::row::{self, Found, Place};
 
 /// The most branches in one statement: engines bound the length of a compound SELECT.
 pub(crate) const MAX_BRANCHES: usize = 64;
-/// How many rows to look at, at least, when only the params decide which of them count.
-const SCAN: usize = 1000;
+/// The least and the most rows to look at in one statement when only the params decide which of them
+/// count.
+const SCAN: (usize, usize) = (100, 1000);
+/// After so many rows with too few that count, it pays to ask an index of params which could.
+const NARROW: usize = 500;
 
 pub(crate) async fn get<D: Dialect>(
     wire: &mut Wire<'_, D>,
@@ -73,13 +76,14 @@ pub(crate) async fn list<D: Dialect>(
     let decided_by_engine = filter.params.is_none();
     let mut filter = Cow::Borrowed(filter);
     let mut to_narrow = !decided_by_engine && D::INDEXES_PARAMS;
+    // What many jobs have is found among few rows; what few have costs fewer statements of more rows.
+    let mut limit = if decided_by_engine {
+        size
+    } else {
+        size.max(SCAN.0)
+    };
+    let mut looked_at = 0;
     loop {
-        let wanted = size - list.items.len();
-        let limit = if decided_by_engine {
-            wanted
-        } else {
-            wanted.max(SCAN)
-        };
         let rows = scan::<D>(
             wire,
             &filter,
@@ -90,6 +94,8 @@ pub(crate) async fn list<D: Dialect>(
         )
         .await?;
         let end = rows.len() < limit;
+        looked_at += rows.len();
+        limit = (limit * 4).min(SCAN.1).max(size);
         for row in rows {
             start = Some(row.place);
             match row.job {
@@ -111,8 +117,8 @@ pub(crate) async fn list<D: Dialect>(
         if full || end {
             return Ok(list);
         }
-        // The first rows in order had too few that match: now it pays to ask which could.
-        if std::mem::take(&mut to_narrow)
+        if looked_at >= NARROW
+            && std::mem::take(&mut to_narrow)
             && let Some(found) = narrow::<D>(wire, &filter, &matcher).await?
         {
             filter = Cow::Owned(found);

@@ -27,7 +27,7 @@ pub struct SqlJobStore<D: Dialect> {
 }
 
 /// How many statements a store has sent to its engine: what its calls cost, whatever else the machine
-/// does. Starting and ending transactions is not counted.
+/// does. Starting and ending transactions is not counted, and what is one text counts once.
 #[derive(Clone, Debug)]
 pub struct Statements {
     readers: Arc<AtomicU64>,

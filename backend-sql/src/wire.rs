@@ -21,7 +21,7 @@ pub struct Wire<'a, D: Driver> {
     pub claim_by: ClaimBy,
     /// The longest statement that the engine takes, in bytes.
     pub packet: usize,
-    /// Counts how often something was sent.
+    /// Counts the statements.
     pub sent: &'a AtomicU64,
     /// What goes with the next statement, in a transaction that may hold something back.
     pub held: Option<&'a mut Held<D>>,
@@ -65,6 +65,7 @@ impl<D: Driver> Held<D> {
 impl<D: Dialect> Wire<'_, D> {
     /// Runs a statement that returns no rows: now, or with the next, which then has its error.
     pub(crate) async fn execute(&mut self, statement: Statement<D>) -> Result<(), Failure> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let now = match &mut self.held {
             Some(held) if D::JOINS => held.write.replace(statement),
             _ => Some(statement),
@@ -92,7 +93,6 @@ impl<D: Dialect> Wire<'_, D> {
 
     async fn send(&mut self, statement: Statement<D>) -> Result<(), Failure> {
         let statement = self.with_begin(statement)?;
-        self.sent.fetch_add(1, Ordering::Relaxed);
         let done = D::execute(self.connection, statement, self.prepares).await;
         done.map_err(Failure::of::<D>)
     }
@@ -144,13 +144,13 @@ impl<D: Dialect> Wire<'_, D> {
     /// Runs several statements without arguments, as they are.
     pub(crate) async fn run(&mut self, sql: impl Into<String>) -> Result<(), Failure> {
         let sql = sql.into();
+        self.sent.fetch_add(1, Ordering::Relaxed);
         self.send_held().await?;
         self.begin().await?;
         self.run_now(sql).await
     }
 
     async fn run_now(&mut self, sql: String) -> Result<(), Failure> {
-        self.sent.fetch_add(1, Ordering::Relaxed);
         let done = D::run(self.connection, sql).await;
         done.map_err(Failure::of::<D>)
     }

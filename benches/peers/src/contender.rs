@@ -44,7 +44,7 @@ impl Contender {
             }
         };
         command.args(entry.arguments).arg(place);
-        if operation == Operation::WorkDelete {
+        if operation.needs() == Operation::WorkDelete {
             command.arg("delete");
         }
         let mut child = command

@@ -134,7 +134,7 @@ const fn sqlite(
 
 /// How many jobs wait before an operation begins.
 pub(crate) fn jobs_before(operation: Operation) -> usize {
-    match operation {
+    match operation.needs() {
         Operation::Work | Operation::WorkDelete | Operation::Walk => 40_000,
         Operation::FirstPage | Operation::DeepPage => 100_000,
         _ => 0,

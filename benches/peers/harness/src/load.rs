@@ -54,12 +54,15 @@ async fn answer(contender: &Arc<dyn Contender>, request: Request) -> Result<Answ
 }
 
 async fn measure(contender: &Arc<dyn Contender>, operation: Operation) -> Result<Figure> {
-    let value = match operation {
+    let value = match operation.needs() {
         Operation::Create1 => create(contender, 1).await,
         Operation::Create16 => create(contender, 16).await,
         Operation::Create64 => create(contender, 64).await,
         Operation::CreateBatch => create_batches(contender).await,
-        Operation::Work | Operation::WorkDelete => return work(contender).await,
+        Operation::Work
+        | Operation::WorkDelete
+        | Operation::WorkOpen
+        | Operation::WorkDeleteOpen => return work(contender).await,
         Operation::FirstPage => page(contender, 0).await,
         Operation::DeepPage => page(contender, 90_000).await,
         Operation::Walk => {

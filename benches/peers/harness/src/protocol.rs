@@ -36,6 +36,10 @@ pub enum Operation {
     Work,
     /// The same, and finished jobs are deleted.
     WorkDelete,
+    /// As `Work`, beside a transaction that began before and stays open, so that no dead row can be taken away.
+    WorkOpen,
+    /// As `WorkDelete`, beside such a transaction.
+    WorkDeleteOpen,
     /// A first page of 100 among 100 thousand jobs.
     FirstPage,
     /// A page of 100 behind 90 thousand jobs.
@@ -48,13 +52,15 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Create1,
         Self::Create16,
         Self::Create64,
         Self::CreateBatch,
         Self::Work,
         Self::WorkDelete,
+        Self::WorkOpen,
+        Self::WorkDeleteOpen,
         Self::FirstPage,
         Self::DeepPage,
         Self::Walk,
@@ -70,6 +76,8 @@ impl Operation {
             Self::CreateBatch => "create-batch",
             Self::Work => "work",
             Self::WorkDelete => "work-delete",
+            Self::WorkOpen => "work-open",
+            Self::WorkDeleteOpen => "work-delete-open",
             Self::FirstPage => "first-page",
             Self::DeepPage => "deep-page",
             Self::Walk => "walk",
@@ -86,11 +94,27 @@ impl Operation {
             Self::CreateBatch => "create by 100",
             Self::Work => "claim and finish, history kept",
             Self::WorkDelete => "claim, finish and delete",
+            Self::WorkOpen => "claim and finish, history kept, beside an open transaction",
+            Self::WorkDeleteOpen => "claim, finish and delete, beside an open transaction",
             Self::FirstPage => "first page of 100 in 100,000",
             Self::DeepPage => "page of 100 behind 90,000",
             Self::Walk => "walk over 40,000",
             Self::PickUp => "pick-up, idle",
         }
+    }
+
+    /// What a contender must have to be asked this.
+    pub fn needs(self) -> Self {
+        match self {
+            Self::WorkOpen => Self::Work,
+            Self::WorkDeleteOpen => Self::WorkDelete,
+            other => other,
+        }
+    }
+
+    /// Whether a transaction stays open beside it.
+    pub fn is_beside_open(self) -> bool {
+        self.needs() != self
     }
 
     /// What its figures count.

@@ -10,6 +10,8 @@ use crate::Options;
 
 /// More jobs than this are not walked over, nor made again for the engine by itself.
 const MOST: usize = 1_000_000;
+/// The case that reads all jobs where params are not indexed, which is not done over more than [`MOST`].
+const READS_ALL: &str = "params that ten have";
 /// How many jobs are claimed at once.
 const CLAIMS: [usize; 3] = [1, 10, 100];
 
@@ -143,6 +145,10 @@ async fn turns(
         let mut turns = Vec::new();
         for (place, cases) in places.iter().zip(cases) {
             let case = &cases[index];
+            let indexes_params = options.engine == Engine::Postgres;
+            if case.name == READS_ALL && place.rows > MOST && !indexes_params {
+                continue;
+            }
             place.settle().await;
             let most = options.jobs.min(10_000);
             let calls = case.calls_in(&place.side, options.time(), most).await;
