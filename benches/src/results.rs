@@ -38,8 +38,18 @@ pub struct About {
     pub version: String,
     /// What a returned call means, and with which settings.
     pub settings: String,
-    /// The command.
+    /// The command; a second line is the one that measured growth later.
     pub command: String,
+}
+
+impl Results {
+    /// Adds the command that measures growth anew.
+    #[must_use]
+    pub fn also_measured_by(mut self, command: String) -> Self {
+        let first = self.about.command.lines().next().unwrap_or_default();
+        self.about.command = format!("{first}\n{command}");
+        self
+    }
 }
 
 /// A case on one side.

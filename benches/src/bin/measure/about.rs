@@ -13,7 +13,6 @@ pub(crate) async fn about(engine: Engine, ground: &Ground) -> Result<About> {
         .split_whitespace()
         .nth(1)
         .and_then(|kib| kib.parse::<u64>().ok());
-    let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     Ok(About {
         date: said("date", &["--utc", "--iso-8601"]),
         cores: std::thread::available_parallelism()?.get(),
@@ -23,10 +22,14 @@ pub(crate) async fn about(engine: Engine, ground: &Ground) -> Result<About> {
         commit: said("git", &["rev-parse", "--short", "HEAD"]),
         version: ground.version().await,
         settings: settings(engine).to_owned(),
-        command: format!(
-            "cargo run --release --package jobstore-benches --bin measure -- {command}"
-        ),
+        command: command(),
     })
+}
+
+/// What runs this program again.
+pub(crate) fn command() -> String {
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    format!("cargo run --release --package jobstore-benches --bin measure -- {arguments}")
 }
 
 /// What a returned call means, and what is not the default.

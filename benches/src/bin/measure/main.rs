@@ -64,7 +64,7 @@ impl Options {
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let mut results = match options.only_growth {
-        true => read(&options)?,
+        true => read(&options)?.also_measured_by(about::command()),
         false => compare(&options).await?,
     };
     write(&options, &results)?;
