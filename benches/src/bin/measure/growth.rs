@@ -107,12 +107,19 @@ async fn walk(options: &Options, place: &Place, results: &mut Results) {
     }
 }
 
+/// Beside which of these numbers of jobs the engine is measured by itself, if beside several.
+pub(crate) fn limits(sizes: &[usize]) -> Vec<usize> {
+    let limits = sizes.iter().copied().filter(|rows| *rows <= MOST);
+    let limits: Vec<usize> = limits.collect();
+    if limits.len() > 1 { limits } else { Vec::new() }
+}
+
 /// The cases that the engine knows by itself, on places of its own beside as many jobs: what it makes
 /// dearer as they become more is not the store's.
 pub(crate) async fn measure_limit(options: &Options, sizes: &[usize], results: &mut Results) {
     let mut places = Vec::new();
     let mut cases = Vec::new();
-    for &rows in sizes.iter().filter(|rows| **rows <= MOST) {
+    for &rows in sizes {
         let ground = Ground::new(options.engine);
         let side = crate::limit(options.engine, &ground).await;
         side.fill_others(rows).await;

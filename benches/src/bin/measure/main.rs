@@ -72,14 +72,21 @@ async fn main() -> anyhow::Result<()> {
     sizes.retain(|rows| *rows > 0);
     sizes.sort_unstable();
     sizes.dedup();
-    results
-        .figures
-        .retain(|figure| figure.group != "growth" || !sizes.contains(&figure.rows));
+    // One size alone says nothing of growth; what was measured of several stays then.
+    let limits = growth::limits(&sizes);
+    results.figures.retain(|figure| {
+        let sizes = if figure.side == "limit" {
+            &limits
+        } else {
+            &sizes
+        };
+        figure.group != "growth" || !sizes.contains(&figure.rows)
+    });
     results.facts.retain(|fact| !sizes.contains(&fact.rows));
     growth::measure(&options, &sizes, &mut results).await;
     write(&options, &results)?;
     // After all of those, so that the memory that this has taken and left is in none of their figures.
-    growth::measure_limit(&options, &sizes, &mut results).await;
+    growth::measure_limit(&options, &limits, &mut results).await;
     write(&options, &results)?;
     Ok(())
 }
