@@ -138,16 +138,19 @@ impl Case {
         run
     }
 
-    /// As many calls as are done in about this long, found by trying.
-    pub async fn calls_in(&self, side: &Side, time: Duration, most_jobs: usize) -> usize {
+    /// As many calls as are done in about this long, found by trying, and what was tried.
+    pub async fn calls_in(&self, side: &Side, time: Duration, most_jobs: usize) -> (usize, Run) {
         let least = self.callers;
         let most = (most_jobs / self.batch).max(least);
         let mut calls = least;
+        let mut tried = Run::default();
         loop {
-            let took = self.run(side, calls).await.elapsed;
+            let run = self.run(side, calls).await;
+            let took = run.elapsed;
+            tried = tried.and(run);
             if took * 4 > time || calls >= most {
                 let calls = calls as f64 * time.as_secs_f64() / took.as_secs_f64();
-                return (calls as usize).clamp(least, most);
+                return ((calls as usize).clamp(least, most), tried);
             }
             calls = (calls * 4).min(most);
         }

@@ -158,7 +158,8 @@ async fn turns(
             }
             place.settle().await;
             let most = options.jobs.min(10_000);
-            let calls = case.calls_in(&place.side, options.time(), most).await;
+            let (calls, tried) = case.calls_in(&place.side, options.time(), most).await;
+            place.delete(&[tried]).await;
             turns.push((place, case, calls, Vec::new()));
         }
         for _ in 0..options.rounds {

@@ -210,7 +210,7 @@ impl Comparison<'_> {
         for (name, side) in sides {
             if let Some(side) = side {
                 self.ground.settle().await;
-                let calls = case.calls_in(side, options.time(), options.jobs).await;
+                let (calls, _) = case.calls_in(side, options.time(), options.jobs).await;
                 rounds.push((name, side, calls, Vec::new()));
             }
         }

@@ -187,18 +187,19 @@ fn beside_peers(peers: &Peers) -> String {
     let faster = peers.comparisons.iter().filter(|one| one.ratio() >= 1.0);
     let mut text = format!(
         "\n## Beside other job queues\n\nFaster in {} of {} comparisons; [peers.md](peers.md) has them all. Not in these:\n\n\
-         | | | peer | its durability | ours | ours ÷ peer |\n| --- | --- | --- | --- | --- | --- |\n",
+         | | | peer | its durability | ours | its durability | ours ÷ peer |\n| --- | --- | --- | --- | --- | --- | --- |\n",
         faster.count(),
         peers.comparisons.len(),
     );
     for one in peers.comparisons.iter().filter(|one| one.ratio() < 1.0) {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:.2} |",
+            "| {} | {} | {} | {} | {} | {} | {:.2} |",
             one.engine,
             one.title,
             one.peer.name,
             one.peer.durability,
+            one.ours.name,
             one.ours.durability,
             one.ratio(),
         );
