@@ -84,9 +84,13 @@ impl ManualClock {
         self.0.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the clock forwards.
+    /// Moves the clock forwards, also when others do at the same time.
     pub fn advance(&self, by: Duration) {
-        self.set(self.now().saturating_add(by));
+        let later = |now| Some(Timestamp(now).saturating_add(by).0);
+        // There always is a later time, so this cannot fail.
+        let _ = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 }
 
@@ -139,6 +143,21 @@ mod tests {
         assert_eq!(clock.now(), Timestamp(10));
         manual.set(Timestamp(11));
         assert_eq!(clock.now(), Timestamp(11));
+    }
+
+    #[test]
+    fn a_manual_clock_goes_as_far_as_all_who_move_it_say() {
+        let clock = ManualClock::new(Timestamp(0));
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    for _ in 0..10_000 {
+                        clock.advance(Duration::from_millis(1));
+                    }
+                });
+            }
+        });
+        assert_eq!(clock.now(), Timestamp(40_000));
     }
 
     #[test]
