@@ -202,8 +202,9 @@ impl JobStore for Planted {
             }
             return Ok(creations);
         }
+        let mut disk = self.writing();
         let now = self.now();
-        self.writing().create(jobs, now)
+        disk.create(jobs, now)
     }
 
     async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
@@ -243,13 +244,14 @@ impl JobStore for Planted {
 
     async fn claim_jobs(&self, request: &ClaimRequest) -> Result<Vec<Job>> {
         validate::claim(request)?;
-        let now = self.now();
         if self.has(Defect::ClaimsAreReadAndThenWritten) {
+            let now = self.now();
             let jobs = self.disk().chosen(request, now);
             yield_now().await;
             return Ok(self.writing().take(jobs, request, now));
         }
         let mut disk = self.writing();
+        let now = self.now();
         let jobs = disk.chosen(request, now);
         Ok(disk.take(jobs, request, now))
     }
@@ -292,8 +294,10 @@ impl JobStore for Planted {
             let mut disk = self.writing();
             return Ok(vec![disk.update_as_read(&updates[0], read, now)]);
         }
+        // The time is that of its turn.
+        let mut disk = self.writing();
         let now = self.now();
-        Ok(self.writing().update_all(&updates, now))
+        Ok(disk.update_all(&updates, now))
     }
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
