@@ -4,10 +4,10 @@ use jobstore_core::Result;
 use sqlx::QueryBuilder;
 
 use crate::dialect::{ClaimBy, Dialect};
-use crate::wire::Wire;
 use crate::error::Failure;
 use crate::migrate;
 use crate::store::SqlJobStore;
+use crate::wire::Wire;
 
 /// What is under a store, as the engine says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ pub(crate) mod reading;
 use jobstore_core::{ClaimRequest, Job, Lease, Result, Timestamp};
 
 use crate::dialect::Dialect;
-use crate::wire::Wire;
 use crate::error::Failure;
+use crate::wire::Wire;
 
 /// Claims for each call in turn. Calls for the same names share their statements.
 pub(crate) async fn claim<D: Dialect>(

@@ -8,8 +8,8 @@ use futures_util::TryStreamExt as _;
 use jobstore_core::{Job, JobId, Lease, Timestamp};
 use sqlx::database::HasStatementCache;
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Execute as _, Executor, IntoArguments,
-    QueryBuilder, Row, Type,
+    AssertSqlSafe, ColumnIndex, Connection as _, Database, Decode, Encode, Execute as _, Executor,
+    IntoArguments, QueryBuilder, Row, Type,
 };
 
 use crate::error::Failure;
@@ -123,10 +123,18 @@ pub trait Dialect: Driver {
             Self::push_one_of(statement, rows.iter().map(|row| row[id].clone()).collect());
             return;
         }
-        let row = |row: &Vec<Value>| differing.iter().map(|&column| row[column].clone()).collect();
+        let row = |row: &Vec<Value>| {
+            differing
+                .iter()
+                .map(|&column| row[column].clone())
+                .collect()
+        };
         statement.push(" FROM (");
         Self::push_wanted(statement, &rows.iter().map(row).collect::<Vec<_>>());
-        statement.push(format_args!(") AS new WHERE jobs.{} = new.column1", columns[0]));
+        statement.push(format_args!(
+            ") AS new WHERE jobs.{} = new.column1",
+            columns[0]
+        ));
     }
 
     /// Writes a query that gives these rows, with columns named `column1`, `column2` and so on.
@@ -348,8 +356,7 @@ pub trait Driver: Database {
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Asks the engine for a sign of life.
-    fn ping(connection: &mut Self::Connection)
-    -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn ping(connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// The integer in a column.
     fn int(row: &Self::Row, column: usize) -> sqlx::Result<Option<i64>>;
@@ -433,12 +440,17 @@ where
         let all = format!("{sql}; {}", statement.sql().as_str());
         let arguments = statement.build().take_arguments();
         let arguments = arguments.map_err(sqlx::Error::Encode)?;
-        Ok(QueryBuilder::with_arguments(all, arguments.unwrap_or_default()))
+        Ok(QueryBuilder::with_arguments(
+            all,
+            arguments.unwrap_or_default(),
+        ))
     }
 
     async fn run(connection: &mut Self::Connection, sql: String) -> sqlx::Result<()> {
         // Never holds a value of a caller's: names among it were checked.
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
+        connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(sql)))
+            .await?;
         Ok(())
     }
 

@@ -25,19 +25,36 @@ pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
-/// What every engine shares; without one there is no store.
-macro_rules! shared {
-    ($($module:ident)+) => {
-        $(
-            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-            mod $module;
-        )+
-    };
-}
-
-shared!(about change claim dialect error migrate read row session store wire write writer);
+// What every engine shares; without one there is no store. Each by itself: rustfmt does not see modules
+// that a macro declares.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod about;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod change;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod claim;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod clock;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod dialect;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod error;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod migrate;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod read;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod row;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod session;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod store;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod wire;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod write;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod writer;
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use about::About;

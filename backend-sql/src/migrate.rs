@@ -9,9 +9,9 @@ use jobstore_core::{Clock as _, Result, SystemClock};
 use sqlx::QueryBuilder;
 
 use crate::dialect::{ClaimBy, Dialect};
-use crate::wire::Wire;
 use crate::error::{Failure, incompatible};
 use crate::session::Sessions;
+use crate::wire::Wire;
 
 /// One step.
 #[derive(Clone, Copy, Debug)]
@@ -127,15 +127,13 @@ async fn steps<D: Dialect>(
 /// The SQL of every step up, for those who run it themselves; `now` is an expression that gives
 /// the time. It records what it did, so that a store takes the table for ours.
 pub(crate) fn script<D: Dialect>(now: &str) -> String {
-    let steps = D::migrations()
-        .iter()
-        .map(|Migration { version, up, .. }| {
-            let up = up.trim_end();
-            format!(
-                "{up}\nINSERT INTO jobstore_migrations (version, applied_at)\n    \
+    let steps = D::migrations().iter().map(|Migration { version, up, .. }| {
+        let up = up.trim_end();
+        format!(
+            "{up}\nINSERT INTO jobstore_migrations (version, applied_at)\n    \
                  VALUES ({version}, {now});\n"
-            )
-        });
+        )
+    });
     let table = format!("{MIGRATIONS_TABLE};\n");
     [table].into_iter().chain(steps).collect()
 }
@@ -170,9 +168,8 @@ pub(crate) async fn probe_skip_locked<D: Dialect>(sessions: &Sessions<D>) -> Res
 /// Whether a row could be locked.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 async fn locked<D: Dialect>(wire: &mut Wire<'_, D>, lock: &str) -> Result<bool, Failure> {
-    let mut statement = QueryBuilder::<D>::new(
-        "SELECT version FROM jobstore_migrations ORDER BY version LIMIT 1",
-    );
+    let mut statement =
+        QueryBuilder::<D>::new("SELECT version FROM jobstore_migrations ORDER BY version LIMIT 1");
     statement.push(lock);
     let mut found = false;
     wire.fetch(statement, |_| found = true).await?;
@@ -193,9 +190,7 @@ pub(crate) async fn version<D: Dialect>(wire: &mut Wire<'_, D>) -> Result<i64, F
     let exists = |name: &str| tables.iter().any(|table| table == name);
     if !exists("jobstore_migrations") {
         if exists("jobs") {
-            return Err(
-                incompatible("there is a table `jobs` that jobstore did not make").into(),
-            );
+            return Err(incompatible("there is a table `jobs` that jobstore did not make").into());
         }
         return Ok(0);
     }

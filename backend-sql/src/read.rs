@@ -14,9 +14,9 @@ use jobstore_core::{
 use sqlx::QueryBuilder;
 
 use crate::dialect::{Columns, Dialect, Value};
-use crate::wire::Wire;
 use crate::error::Failure;
 use crate::row::{self, Found, Place};
+use crate::wire::Wire;
 
 /// The most branches in one statement: engines bound the length of a compound SELECT.
 pub(crate) const MAX_BRANCHES: usize = 64;
@@ -51,7 +51,9 @@ pub(crate) async fn by_id<D: Dialect>(
             statement
         };
         let each = |Found { place, job }: Found| {
-            let id = job.as_ref().map_or_else(|_| place.job_id(), |job| Some(job.id));
+            let id = job
+                .as_ref()
+                .map_or_else(|_| place.job_id(), |job| Some(job.id));
             jobs.extend(id.map(|id| (id, job)));
         };
         wire.fetch_jobs(ids.len(), write, each).await?;
@@ -84,15 +86,7 @@ pub(crate) async fn list<D: Dialect>(
     };
     let mut looked_at = 0;
     loop {
-        let rows = scan::<D>(
-            wire,
-            &filter,
-            &matcher,
-            start.take(),
-            page.order,
-            limit,
-        )
-        .await?;
+        let rows = scan::<D>(wire, &filter, &matcher, start.take(), page.order, limit).await?;
         let end = rows.len() < limit;
         looked_at += rows.len();
         limit = (limit * 4).min(SCAN.1).max(size);
@@ -165,9 +159,8 @@ async fn scan<D: Dialect>(
     let branches = branches(filter);
     let mut rows: Vec<Scanned> = Vec::new();
     for branches in branches.chunks(MAX_BRANCHES) {
-        let write = |columns| {
-            page_statement::<D>(columns, filter, branches, start.as_ref(), order, limit)
-        };
+        let write =
+            |columns| page_statement::<D>(columns, filter, branches, start.as_ref(), order, limit);
         let each = |Found { place, job }| {
             let job = job.map(|job| matcher.matches_params(&job.params).then_some(job));
             rows.push(Scanned { place, job });
@@ -271,7 +264,8 @@ pub(crate) fn page_statement<D: Dialect>(
         // through its buffer.
         " ORDER BY place_time{direction}, place_id{direction} LIMIT {limit}) AS page \
          JOIN jobs ON jobs.{} = page.place{}",
-        D::PLACE, columns.end
+        D::PLACE,
+        columns.end
     ));
     statement
 }
@@ -301,7 +295,10 @@ fn push_branch_conditions<D: Dialect>(
             statement.push("id");
             D::push_one_of(statement, row::id_values(ids));
             if !filter.statuses.is_empty() {
-                let statuses = filter.statuses.iter().map(|status| i64::from(status.as_i32()));
+                let statuses = filter
+                    .statuses
+                    .iter()
+                    .map(|status| i64::from(status.as_i32()));
                 statement.push(" AND status");
                 D::push_one_of(statement, statuses.map(Value::from).collect());
             }
@@ -389,7 +386,8 @@ pub(crate) async fn count<D: Dialect>(
                 Ok(None) => {}
                 Err(error) => broken = Some(D::error(error)),
             }
-        }).await?;
+        })
+        .await?;
         if let Some(error) = broken {
             return Err(error.into());
         }
@@ -442,7 +440,8 @@ mod tests {
                 (Order::Descending, Some(&place)),
             ] {
                 for branch in branches(&filter) {
-                    let statement = page_statement::<Sqlite>(columns, &filter, &[branch], start, order, 9);
+                    let statement =
+                        page_statement::<Sqlite>(columns, &filter, &[branch], start, order, 9);
                     let plan = plan(&statement).await;
                     assert!(
                         !plan.contains("SCAN jobs") && !plan.contains("B-TREE"),
@@ -452,7 +451,8 @@ mod tests {
                     assert!(seeks, "{filter:?} reads the walk so far\n{plan}");
                 }
                 let branches = branches(&filter);
-                let statement = page_statement::<Sqlite>(columns, &filter, &branches, start, order, 9);
+                let statement =
+                    page_statement::<Sqlite>(columns, &filter, &branches, start, order, 9);
                 let plan = plan(&statement).await;
                 assert!(!plan.contains("SCAN jobs"), "{filter:?}\n{plan}");
             }

@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use crate::dialect::{ClaimBy, Dialect};
-use crate::wire::{Held, Wire};
 use crate::error::{Failure, FailureExt as _, unavailable};
+use crate::wire::{Held, Wire};
 
 /// After this long at rest a connection is asked for a sign of life before it works again, so that
 /// one which a firewall or a restart has cut off costs no call its answer.
@@ -196,7 +196,10 @@ impl<D: Dialect> Session<'_, D> {
     }
 
     /// What statements go over.
-    #[expect(clippy::expect_used, reason = "taken only by what consumes the session")]
+    #[expect(
+        clippy::expect_used,
+        reason = "taken only by what consumes the session"
+    )]
     pub(crate) fn wire(&mut self, claim_by: ClaimBy) -> Wire<'_, D> {
         let owner = self.owner;
         Wire {
@@ -303,14 +306,20 @@ impl<D: Dialect> Drop for Session<'_, D> {
 impl<D: Dialect> Deref for Session<'_, D> {
     type Target = D::Connection;
 
-    #[expect(clippy::expect_used, reason = "taken only by what consumes the session")]
+    #[expect(
+        clippy::expect_used,
+        reason = "taken only by what consumes the session"
+    )]
     fn deref(&self) -> &D::Connection {
         self.connection.as_deref().expect("still here")
     }
 }
 
 impl<D: Dialect> DerefMut for Session<'_, D> {
-    #[expect(clippy::expect_used, reason = "taken only by what consumes the session")]
+    #[expect(
+        clippy::expect_used,
+        reason = "taken only by what consumes the session"
+    )]
     fn deref_mut(&mut self) -> &mut D::Connection {
         self.connection.as_deref_mut().expect("still here")
     }

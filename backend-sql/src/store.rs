@@ -12,8 +12,8 @@ use jobstore_core::{
 use jobstore_group_commit::GroupCommit;
 
 use crate::dialect::{ClaimBy, Dialect};
-use crate::wire::Wire;
 use crate::session::Sessions;
+use crate::wire::Wire;
 use crate::writer::Writer;
 use crate::{read, write};
 
@@ -178,7 +178,9 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
 
     async fn claim_jobs(&self, request: &ClaimRequest) -> Result<Vec<Job>> {
         validate::claim(request)?;
-        self.readers.bounded(self.writer.claim(request.clone())).await?
+        self.readers
+            .bounded(self.writer.claim(request.clone()))
+            .await?
     }
 
     async fn update_jobs(&self, updates: Vec<Update>) -> Result<Vec<Result<Job>>> {
@@ -188,6 +190,8 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         request.validate()?;
-        self.readers.bounded(self.writer.delete(request.clone())).await?
+        self.readers
+            .bounded(self.writer.delete(request.clone()))
+            .await?
     }
 }

@@ -6,17 +6,17 @@
 use std::collections::{HashMap, HashSet};
 
 use jobstore_core::{
-    Applied, Clock as _, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, StoreClock, Timestamp,
-    Update,
+    Applied, Clock as _, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, StoreClock,
+    Timestamp, Update,
 };
 use sqlx::QueryBuilder;
 
 use crate::change::Changed;
 use crate::dialect::{Dialect, Value, fits, fitting};
-use crate::wire::Wire;
 use crate::error::Failure;
 use crate::read::by_id;
 use crate::row::{self, INSERT_COLUMNS};
+use crate::wire::Wire;
 
 type Key = (String, String);
 
@@ -45,7 +45,10 @@ pub(crate) async fn create<D: Dialect>(
         }
         lock_holders::<D>(wire, &mut holders, &shown).await?;
     };
-    let inserts = verdicts.iter().flatten().flat_map(|creations| created(creations));
+    let inserts = verdicts
+        .iter()
+        .flatten()
+        .flat_map(|creations| created(creations));
     let rows: Vec<Vec<Value>> = inserts.map(|job| row::values(job, now)).collect();
     for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
         let mut statement = QueryBuilder::<D>::new("");
@@ -107,10 +110,7 @@ fn decide(
 }
 
 /// Those of the holders that a call is shown beside jobs that are new.
-fn shown_beside_new(
-    verdicts: &[Result<Vec<Creation>>],
-    holders: &HashMap<Key, Job>,
-) -> Vec<JobId> {
+fn shown_beside_new(verdicts: &[Result<Vec<Creation>>], holders: &HashMap<Key, Job>) -> Vec<JobId> {
     let mixed = verdicts.iter().flatten();
     let mixed = mixed.filter(|creations| created(creations).next().is_some());
     let found = mixed.flatten().filter(|creation| !creation.is_new());
@@ -184,7 +184,8 @@ async fn holders<D: Dialect>(
         wire.fetch(statement, |row| match row::read::<D>(row) {
             Ok(job) => holders.extend(owned(job.held_unique_key()).map(|key| (key, job))),
             Err(error) => unreadable = Some(error),
-        }).await?;
+        })
+        .await?;
         if let Some(error) = unreadable {
             return Err(error.into());
         }
@@ -329,7 +330,8 @@ pub(crate) async fn delete<D: Dialect>(
         DeleteRequest::Before { .. } => D::LOCK_FOUND_ROWS,
     });
     let mut ids = Vec::new();
-    wire.fetch(statement, |row| ids.extend(row::id::<D>(row))).await?;
+    wire.fetch(statement, |row| ids.extend(row::id::<D>(row)))
+        .await?;
     if ids.is_empty() {
         return Ok(ids);
     }

@@ -7,9 +7,9 @@ use jobstore_group_commit::{Answers, Engine, Group};
 
 use crate::claim;
 use crate::dialect::{ClaimBy, Dialect};
-use crate::wire::Wire;
 use crate::error::Failure;
 use crate::session::Sessions;
+use crate::wire::Wire;
 use crate::write;
 
 /// What the writing tasks write with.
@@ -29,7 +29,8 @@ impl<D: Dialect> Engine for Writer<D> {
             let done = write::<D>(&mut session.wire(self.claim_by), &self.clock, group).await;
             session.end(done).await
         });
-        done.await.unwrap_or_else(|late| Err(Failure::Unknown(late)))
+        done.await
+            .unwrap_or_else(|late| Err(Failure::Unknown(late)))
     }
 }
 
@@ -46,7 +47,9 @@ fn is_one_statement<D: Dialect>(group: &Group) -> bool {
         let rows = vec![(); creates.iter().map(Vec::len).sum()];
         return new && D::pieces(&rows).count() < 2;
     }
-    let mut others = claims.windows(2).filter(|pair| pair[0].job_names != pair[1].job_names);
+    let mut others = claims
+        .windows(2)
+        .filter(|pair| pair[0].job_names != pair[1].job_names);
     creates.is_empty() && others.next().is_none()
 }
 

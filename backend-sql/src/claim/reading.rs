@@ -5,9 +5,9 @@ use sqlx::QueryBuilder;
 
 use crate::change::Changed;
 use crate::dialect::{Columns, Dialect, Value};
-use crate::wire::Wire;
 use crate::error::Failure;
 use crate::read::MAX_BRANCHES;
+use crate::wire::Wire;
 use crate::write::write_changes;
 
 /// Claims the first due jobs, one for each lease.

@@ -30,7 +30,10 @@ const BESIDE: (usize, usize) = (8192, 64);
 
 /// Splits rows into pieces whose statements are far from the longest that the engine takes, but for
 /// a row that is long by itself.
-pub(crate) fn fitting(mut rows: &[Vec<Value>], packet: usize) -> impl Iterator<Item = &[Vec<Value>]> + Send {
+pub(crate) fn fitting(
+    mut rows: &[Vec<Value>],
+    packet: usize,
+) -> impl Iterator<Item = &[Vec<Value>]> + Send {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fit = rows.iter().take_while(|row| {
@@ -47,7 +50,11 @@ pub(crate) fn fitting(mut rows: &[Vec<Value>], packet: usize) -> impl Iterator<I
 
 /// Refuses a row with so many bytes of text that no statement can carry it. Sent all the same, it
 /// would cost the connection.
-pub(crate) fn fits(bytes: usize, packet: usize, field: impl FnOnce() -> String) -> Result<(), Error> {
+pub(crate) fn fits(
+    bytes: usize,
+    packet: usize,
+    field: impl FnOnce() -> String,
+) -> Result<(), Error> {
     if bytes.saturating_add(BESIDE.0) <= packet {
         return Ok(());
     }
@@ -64,10 +71,7 @@ pub(crate) fn filled<D: Dialect>(rows: usize) -> usize {
 }
 
 /// Writes `(?, ?, …)`. The last value is repeated up to one of the lengths, which changes no set.
-pub(crate) fn push_set<D: Dialect>(
-    statement: &mut QueryBuilder<D>,
-    values: Vec<Value>,
-) {
+pub(crate) fn push_set<D: Dialect>(statement: &mut QueryBuilder<D>, values: Vec<Value>) {
     let wanted = filled::<D>(values.len());
     let mut last = Value::Text(None);
     let mut written = 0;
