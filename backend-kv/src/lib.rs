@@ -15,9 +15,9 @@
 //!
 //! # Runtime
 //!
-//! Engines block, so every call runs on one of tokio's blocking threads. The writing task runs on the
-//! runtime that opened the store; when that is gone, calls that write return
-//! [`Error::Unavailable`](jobstore_core::Error::Unavailable).
+//! Engines block, so what reads runs on tokio's blocking threads, and what writes on one thread of the
+//! store's. The task that hands it work runs on the runtime that opened the store; when that is gone,
+//! calls that write return [`Error::Unavailable`](jobstore_core::Error::Unavailable).
 #![forbid(unsafe_code)]
 
 mod check;

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +15,7 @@ use jobstore_core::{
     PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
 use jobstore_group_commit::{Answers, Engine as Committer, Failure, Group, GroupCommit};
-use tokio::task::JoinError;
+use tokio::sync::oneshot;
 
 use crate::check::{Check, CheckReport, Difference, Repair};
 use crate::engine::{Durability, Engine, Opening};
@@ -142,7 +144,7 @@ impl<E: Engine> Options<E> {
             tokio::spawn(sync_regularly(Arc::downgrade(&shared)));
         }
         Ok(KvJobStore {
-            writer: GroupCommit::spawn(Writer(Arc::clone(&shared)), 1),
+            writer: GroupCommit::spawn(Writer::spawn(Arc::clone(&shared))?, 1),
             shared,
         })
     }
@@ -198,19 +200,17 @@ async fn blocking<E: Engine, T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => Err(ended::<E>(error)),
+        Err(error) if error.is_panic() => Err(panicked::<E>()),
+        Err(_) => Err(unavailable("the runtime is shutting down")),
     }
 }
 
-fn ended<E: Engine>(error: JoinError) -> Error {
-    match error.try_into_panic() {
-        // A panic's message may quote what it was about.
-        Ok(_) => backend(format!(
-            "{} panicked; its message is on standard error",
-            E::NAME
-        )),
-        Err(_) => unavailable("the runtime is shutting down"),
-    }
+/// A panic's message may quote what it was about.
+fn panicked<E: Engine>() -> Error {
+    backend(format!(
+        "{} panicked; its message is on standard error",
+        E::NAME
+    ))
 }
 
 /// What the handles of a store share.
@@ -314,16 +314,41 @@ async fn sync_regularly<E: Engine>(shared: Weak<Shared<E>>) {
     }
 }
 
-/// What the writing task writes with.
-struct Writer<E: Engine>(Arc<Shared<E>>);
+/// What the writing task writes with: a thread of its own.
+///
+/// A pool would hand the groups from thread to thread. An engine that frees on one thread what it
+/// allocated on another pays for it: sled took a tenth longer.
+struct Writer(mpsc::Sender<Writing>);
 
-impl<E: Engine> Committer for Writer<E> {
+/// A group on its way to the thread, and the way back.
+type Writing = (Arc<Group>, oneshot::Sender<Result<Answers, Failure>>);
+
+impl Writer {
+    /// Starts the thread. It ends when the writer is dropped and what was begun is done.
+    fn spawn<E: Engine>(shared: Arc<Shared<E>>) -> Result<Self> {
+        let (groups, received) = mpsc::channel::<Writing>();
+        let write = move || {
+            for (group, reply) in received {
+                let done = catch_unwind(AssertUnwindSafe(|| shared.commit(&group)));
+                let done = done.unwrap_or_else(|_| Err(Failure::Unknown(panicked::<E>())));
+                // An error means that the runtime went away meanwhile.
+                let _ = reply.send(done);
+            }
+        };
+        let thread = thread::Builder::new().name("jobstore-writer".to_owned());
+        let spawned = thread.spawn(write);
+        spawned.map_err(|error| unavailable(format!("no thread to write with: {error}")))?;
+        Ok(Self(groups))
+    }
+}
+
+impl Committer for Writer {
     async fn commit(&self, group: &Arc<Group>) -> Result<Answers, Failure> {
-        let (shared, group) = (Arc::clone(&self.0), Arc::clone(group));
-        match tokio::task::spawn_blocking(move || shared.commit(&group)).await {
-            Ok(done) => done,
-            Err(error) => Err(Failure::Unknown(ended::<E>(error))),
-        }
+        let (reply, done) = oneshot::channel();
+        let ended = || Failure::Unknown(unavailable("the store's writing thread has ended"));
+        let sent = self.0.send((Arc::clone(group), reply));
+        sent.map_err(|_| ended())?;
+        done.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
