@@ -67,6 +67,11 @@ pub trait Dialect: Driver {
     /// See [`ENDED_AT`](Self::ENDED_AT).
     const ENDED_ORDER: &'static str = "last_update_time, id";
 
+    /// What tells each version of a row from every other, as text, where the engine has that: a row can
+    /// be read without a lock, and written if it is still what was read. Where it has that, an UPDATE
+    /// returns rows.
+    const ROW_VERSION: Option<&'static str> = None;
+
     /// What a row is known by besides its id, where that finds it sooner.
     const PLACE: &'static str = "id";
 

@@ -50,6 +50,8 @@ mod session;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod store;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod update;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod wire;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod write;

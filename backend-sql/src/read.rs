@@ -50,12 +50,7 @@ pub(crate) async fn by_id<D: Dialect>(
             statement.push(columns.end).push(lock);
             statement
         };
-        let each = |Found { place, job }: Found| {
-            let id = job
-                .as_ref()
-                .map_or_else(|_| place.job_id(), |job| Some(job.id));
-            jobs.extend(id.map(|id| (id, job)));
-        };
+        let each = |found: Found| jobs.extend(found.id().map(|id| (id, found.job)));
         wire.fetch_jobs(ids.len(), write, each).await?;
     }
     Ok(jobs)

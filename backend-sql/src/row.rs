@@ -19,6 +19,9 @@ macro_rules! columns {
 /// See the macro of this name.
 pub(crate) const COLUMNS: &str = columns!();
 
+/// How many those are: what a query has beside them comes after.
+pub(crate) const WIDTH: usize = 17;
+
 /// Begins a query of jobs.
 pub(crate) const SELECT: &str = concat!("SELECT ", columns!(), " FROM ");
 
@@ -108,6 +111,16 @@ impl From<(Timestamp, JobId)> for Place {
 pub(crate) struct Found {
     pub(crate) place: Place,
     pub(crate) job: Result<Job>,
+}
+
+impl Found {
+    /// The id, if it can be one.
+    pub(crate) fn id(&self) -> Option<JobId> {
+        match &self.job {
+            Ok(job) => Some(job.id),
+            Err(_) => self.place.job_id(),
+        }
+    }
 }
 
 impl From<Job> for Found {

@@ -5,20 +5,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use jobstore_core::{
-    Applied, Clock as _, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, StoreClock,
-    Timestamp, Update,
-};
+use jobstore_core::{Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, Timestamp};
 use sqlx::QueryBuilder;
 
-use crate::change::Changed;
 use crate::dialect::{Dialect, Value, fits, fitting};
 use crate::error::Failure;
 use crate::read::by_id;
 use crate::row::{self, INSERT_COLUMNS};
 use crate::wire::Wire;
 
-type Key = (String, String);
+/// A name, and a unique key of that name.
+pub(crate) type Key = (String, String);
 
 /// Creates the jobs of each call, all or none of a call.
 pub(crate) async fn create<D: Dialect>(
@@ -161,12 +158,12 @@ async fn existing<D: Dialect>(
     Ok(found)
 }
 
-fn owned(key: Option<(&str, &str)>) -> Option<Key> {
+pub(crate) fn owned(key: Option<(&str, &str)>) -> Option<Key> {
     key.map(|(name, key)| (name.to_owned(), key.to_owned()))
 }
 
 /// The unfinished jobs that hold these unique keys.
-async fn holders<D: Dialect>(
+pub(crate) async fn holders<D: Dialect>(
     wire: &mut Wire<'_, D>,
     mut keys: Vec<Key>,
 ) -> Result<HashMap<Key, Job>, Failure> {
@@ -191,96 +188,6 @@ async fn holders<D: Dialect>(
         }
     }
     Ok(holders)
-}
-
-/// Applies the updates of each call, as if one after another.
-pub(crate) async fn update<D: Dialect>(
-    wire: &mut Wire<'_, D>,
-    calls: &[&[Update]],
-    clock: &StoreClock,
-) -> Result<Vec<Vec<Result<Job>>>, Failure> {
-    let mut ids: Vec<JobId> = calls
-        .iter()
-        .copied()
-        .flatten()
-        .map(|update| update.target.id())
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let packet = wire.packet;
-    let mut jobs = by_id::<D>(wire, &ids, D::LOCK_ROWS).await?;
-    // Taken while the rows are ours, so that times follow the order of changes.
-    let now = clock.now();
-    let before: HashMap<JobId, Option<Key>> = jobs
-        .values()
-        .flatten()
-        .map(|job| (job.id, owned(job.held_unique_key())))
-        .collect();
-    // Only a finalized job can come to hold a key, so few calls have to look who holds it now.
-    let wanted = jobs
-        .values()
-        .flatten()
-        .filter(|job| job.status.is_finalized());
-    let wanted = wanted.filter_map(|job| Some((job.job_name.clone(), job.unique_key.clone()?)));
-    let found = holders::<D>(wire, wanted.collect()).await?;
-    let mut holders: HashMap<Key, JobId> =
-        found.into_iter().map(|(key, job)| (key, job.id)).collect();
-    let mut written_ids: HashSet<JobId> = HashSet::new();
-    let mut changed = Changed::default();
-    let mut verdicts = Vec::with_capacity(calls.len());
-    for call in calls {
-        let mut apply = |update: &Update| -> Result<Job> {
-            let id = update.target.id();
-            let found = jobs.get_mut(&id).ok_or(Error::NotFound { id })?;
-            let job = found.as_mut().map_err(|error| error.clone())?;
-            let Applied::Changed(next) = update.apply(job, now)? else {
-                return Ok(job.clone());
-            };
-            fits(row::changed_bytes(&next), packet, || "result".into())?;
-            let (held, holds) = (owned(job.held_unique_key()), owned(next.held_unique_key()));
-            if held != holds {
-                if let Some(&holder) = holds.as_ref().and_then(|key| holders.get(key)) {
-                    return Err(Error::AlreadyExists { id: holder });
-                }
-                held.map(|key| holders.remove(&key));
-                holds.map(|key| holders.insert(key, id));
-            }
-            written_ids.insert(id);
-            changed.extend(Changed::between(job, &next));
-            *job = next;
-            Ok(job.clone())
-        };
-        verdicts.push(call.iter().map(&mut apply).collect());
-    }
-    // A key must be let go before another row takes it: engines check each row as they write it.
-    let takes_key =
-        |job: &&Job| before.get(&job.id) == Some(&None) && job.held_unique_key().is_some();
-    let written = jobs.values().flatten();
-    let written = written.filter(|job| written_ids.contains(&job.id));
-    let (taking, others): (Vec<&Job>, Vec<&Job>) = written.partition(takes_key);
-    write_changes::<D>(wire, &others, changed, now).await?;
-    write_changes::<D>(wire, &taking, changed, now).await?;
-    Ok(verdicts)
-}
-
-/// Writes these columns of the jobs.
-pub(crate) async fn write_changes<D: Dialect>(
-    wire: &mut Wire<'_, D>,
-    jobs: &[&Job],
-    changed: Changed,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    if changed == Changed::default() {
-        return Ok(());
-    }
-    let columns = changed.names();
-    let rows: Vec<Vec<Value>> = jobs.iter().map(|job| changed.values(job, now)).collect();
-    for rows in fitting(&rows, wire.packet).flat_map(D::update_pieces) {
-        let mut statement = QueryBuilder::<D>::new("");
-        D::push_update(&mut statement, &columns, rows);
-        wire.execute(statement).await?;
-    }
-    Ok(())
 }
 
 /// Deletes what the request means and is finalized.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use jobstore_core::{ClaimRequest, Clock as _, NewJob, Result, StoreClock, Update};
+use jobstore_core::{ClaimRequest, Clock as _, Job, NewJob, Result, StoreClock, Update};
 use jobstore_group_commit::{Answers, Engine, Group};
 
 use crate::claim;
 use crate::dialect::{ClaimBy, Dialect};
 use crate::error::Failure;
-use crate::session::Sessions;
+use crate::session::{Session, Sessions};
+use crate::update;
 use crate::wire::Wire;
 use crate::write;
 
@@ -23,6 +24,19 @@ impl<D: Dialect> Engine for Writer<D> {
     async fn commit(&self, group: &Arc<Group>) -> Result<Answers, Failure> {
         let done = self.sessions.bounded(async {
             let mut session = self.sessions.acquire().await?;
+            if let Some(version) = D::ROW_VERSION.filter(|_| self.may_go_unlocked(&session, group))
+            {
+                let mut wire = session.wire(self.claim_by);
+                let calls = updates(group);
+                let done = update::update_unlocked(&mut wire, version, &calls, &self.clock).await;
+                match done.transpose() {
+                    // Somebody was in the way.
+                    None => {}
+                    Some(done) => {
+                        return session.end(done.map(only_updates)).await;
+                    }
+                }
+            }
             if !session.writes_alone() || !is_one_statement::<D>(group) {
                 session.begin().await?;
             }
@@ -31,6 +45,30 @@ impl<D: Dialect> Engine for Writer<D> {
         });
         done.await
             .unwrap_or_else(|late| Err(Failure::Unknown(late)))
+    }
+}
+
+impl<D: Dialect> Writer<D> {
+    /// Whether the group is tried without a transaction, and so without a lock. Where rows cannot be
+    /// locked, it is not known whether versions of rows can be told either.
+    fn may_go_unlocked(&self, session: &Session<'_, D>, group: &Group) -> bool {
+        session.writes_alone()
+            && self.claim_by == ClaimBy::SkipLocked
+            && group.creates().is_empty()
+            && group.claims().is_empty()
+            && group.deletes().is_empty()
+            && update::is_of_one_job(group.updates().iter().flatten())
+    }
+}
+
+fn updates(group: &Group) -> Vec<&[Update]> {
+    group.updates().iter().map(Vec::as_slice).collect()
+}
+
+fn only_updates(updates: Vec<Vec<Result<Job>>>) -> Answers {
+    Answers {
+        updates,
+        ..Answers::default()
     }
 }
 
@@ -58,10 +96,9 @@ async fn write<D: Dialect>(
     clock: &StoreClock,
     group: &Group,
 ) -> Result<Answers, Failure> {
-    let updates: Vec<&[Update]> = group.updates().iter().map(Vec::as_slice).collect();
     let creates: Vec<&[NewJob]> = group.creates().iter().map(Vec::as_slice).collect();
     let claims: Vec<&ClaimRequest> = group.claims().iter().collect();
-    let updates = write::update::<D>(wire, &updates, clock).await?;
+    let updates = update::update::<D>(wire, &updates(group), clock).await?;
     // Taken inside the transaction, so that times follow the order of commits where one waits for
     // another.
     wire.begin().await?;

@@ -99,6 +99,9 @@ pub fn open(url: &str) -> BoxFuture<'_, Arc<dyn JobStore>> {
     Box::pin(async move { jobstore::open(url).await.expect("opens") })
 }
 
+/// The file that stands beside a data set once it is whole.
+const DONE: &str = "done";
+
 /// A store with jobs that no claim wants, as [`fill_others`](crate::fill_others) makes them, made once
 /// and kept until the engine's layout changes.
 #[derive(Debug)]
@@ -112,14 +115,27 @@ pub struct DataSet {
 }
 
 impl DataSet {
+    /// Whether the data set of this many jobs is there, or cannot be kept.
+    pub fn is_there(engine: Engine, rows: usize) -> bool {
+        engine == Engine::Memory || Self::folder(engine, rows).join(DONE).exists()
+    }
+
+    fn folder(engine: Engine, rows: usize) -> PathBuf {
+        let prefix = Self::prefix(engine, rows);
+        kept().join(format!("{prefix}{:016x}", engine.layout()))
+    }
+
+    fn prefix(engine: Engine, rows: usize) -> String {
+        format!("{}-{rows}-", engine.name())
+    }
+
     /// Opens the data set of this many jobs, and makes it when it is not there.
     pub async fn open(engine: Engine, rows: usize) -> Self {
-        let prefix = format!("{}-{rows}-", engine.name());
-        let folder = kept().join(format!("{prefix}{:016x}", engine.layout()));
-        let done = folder.join("done");
+        let folder = Self::folder(engine, rows);
+        let done = folder.join(DONE);
         let is_made = done.exists();
         if !is_made {
-            remove(&kept(), &prefix);
+            remove(&kept(), &Self::prefix(engine, rows));
             fs::create_dir_all(&folder).expect("makes a folder");
         }
         let server = setup(engine).map(|setup| {

@@ -7,8 +7,8 @@ use crate::change::Changed;
 use crate::dialect::{Columns, Dialect, Value};
 use crate::error::Failure;
 use crate::read::MAX_BRANCHES;
+use crate::update::write_changes;
 use crate::wire::Wire;
-use crate::write::write_changes;
 
 /// Claims the first due jobs, one for each lease.
 pub(crate) async fn claim<D: Dialect>(

@@ -49,8 +49,11 @@ pub(crate) struct Options {
     /// Only growth, added to what is in the file already
     #[arg(long)]
     only_growth: bool,
-    /// Where to write
+    /// Only make the data sets of growth, which are kept
     #[arg(long)]
+    only_fill: bool,
+    /// Where to write
+    #[arg(long, default_value = "measured.json")]
     out: PathBuf,
 }
 
@@ -63,15 +66,19 @@ impl Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    let mut sizes = options.growth.clone();
+    sizes.retain(|rows| *rows > 0);
+    sizes.sort_unstable();
+    sizes.dedup();
+    if options.only_fill {
+        growth::fill(&options, &sizes).await;
+        return Ok(());
+    }
     let mut results = match options.only_growth {
         true => read(&options)?.also_measured_by(about::command()),
         false => compare(&options).await?,
     };
     write(&options, &results)?;
-    let mut sizes = options.growth.clone();
-    sizes.retain(|rows| *rows > 0);
-    sizes.sort_unstable();
-    sizes.dedup();
     // One size alone says nothing of growth; what was measured of several stays then.
     let limits = growth::limits(&sizes);
     results.figures.retain(|figure| {
@@ -83,6 +90,7 @@ async fn main() -> anyhow::Result<()> {
         figure.group != "growth" || !sizes.contains(&figure.rows)
     });
     results.facts.retain(|fact| !sizes.contains(&fact.rows));
+    growth::fill_apart(&options, &sizes)?;
     growth::measure(&options, &sizes, &mut results).await;
     write(&options, &results)?;
     // After all of those, so that the memory that this has taken and left is in none of their figures.
