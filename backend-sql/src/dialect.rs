@@ -44,6 +44,10 @@ pub trait Dialect: Driver {
     /// Names those of the tables `jobs` and `jobstore_migrations` that exist.
     const TABLES: &'static str;
 
+    /// Has a connection plan its prepared statements anew, where their plans are kept and say how many
+    /// rows there were.
+    const FORGET_PLANS: Option<&'static str> = None;
+
     /// Asks for the engine's own time, in milliseconds since the epoch.
     const CLOCK: &'static str;
 
@@ -74,6 +78,11 @@ pub trait Dialect: Driver {
 
     /// What a row is known by besides its id, where that finds it sooner.
     const PLACE: &'static str = "id";
+
+    /// Joins each row of a page, known by its [`PLACE`](Self::PLACE), to the whole of its job.
+    fn page_join() -> String {
+        format!("JOIN jobs ON jobs.{} = page.place", Self::PLACE)
+    }
 
     /// How many jobs come over at once, where that is quicker than a row for each.
     const PACKED: Option<&'static Packed> = None;
@@ -140,7 +149,15 @@ pub trait Dialect: Driver {
             ") AS new WHERE jobs.{} = new.column1",
             columns[0]
         ));
+        if Self::NAMES_JOINED {
+            statement.push(format_args!(" AND jobs.{}", columns[0]));
+            Self::push_one_of(statement, rows.iter().map(|row| row[0].clone()).collect());
+        }
     }
+
+    /// Whether a join names the rows of jobs a second time, because a planner that takes the table for
+    /// a small one would read all of them.
+    const NAMES_JOINED: bool = false;
 
     /// Writes a query that gives these rows, with columns named `column1`, `column2` and so on.
     fn push_wanted(statement: &mut Statement<Self>, rows: &[Vec<Value>]) {

@@ -75,12 +75,21 @@ impl Dialect for Postgres {
     const TABLES: &'static str = "SELECT relname::text FROM pg_class \
         WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
         AND relname IN ('jobs', 'jobstore_migrations') AND relkind IN ('r', 'p', 'v', 'm', 'f')";
+    const FORGET_PLANS: Option<&'static str> = Some("DISCARD PLANS");
     const CLOCK: &'static str =
         "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
     const VERSION: &'static str = "SELECT current_setting('server_version')";
     // Held until the transaction ends; the key says jobstore, the second one in which schema.
     const LOCK_SCHEMA: Option<&'static str> =
         Some("SELECT pg_advisory_xact_lock(1785684851, hashtext(current_setting('search_path')))");
+
+    // Looked up one by one: a planner that takes the table for a small one, because it was when it was
+    // vacuumed, else reads all of it, and keeps to that until the next time.
+    fn page_join() -> String {
+        "CROSS JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = page.place OFFSET 0) AS jobs".into()
+    }
+
+    const NAMES_JOINED: bool = true;
 
     // The planner knows which index gives the order.
     fn jobs_by(_: &str) -> String {
@@ -98,10 +107,12 @@ impl Dialect for Postgres {
 
     fn push_delete(statement: &mut Statement<Self>, ids: Vec<Value>) {
         statement.push("WITH gone AS (DELETE FROM jobs WHERE id");
-        Self::push_one_of(statement, ids);
+        Self::push_one_of(statement, ids.clone());
         statement.push(
-            " RETURNING id) DELETE FROM jobs_params USING gone WHERE jobs_params.id = gone.id",
+            " RETURNING id) DELETE FROM jobs_params USING gone \
+             WHERE jobs_params.id = gone.id AND jobs_params.id",
         );
+        Self::push_one_of(statement, ids);
     }
 
     const INDEXES_PARAMS: bool = true;

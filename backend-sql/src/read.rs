@@ -257,9 +257,8 @@ pub(crate) fn page_statement<D: Dialect>(
     statement.push(format_args!(
         // The rows found are put in order here: an engine that sorted them would carry their params
         // through its buffer.
-        " ORDER BY place_time{direction}, place_id{direction} LIMIT {limit}) AS page \
-         JOIN jobs ON jobs.{} = page.place{}",
-        D::PLACE,
+        " ORDER BY place_time{direction}, place_id{direction} LIMIT {limit}) AS page {}{}",
+        D::page_join(),
         columns.end
     ));
     statement

@@ -24,6 +24,11 @@ use crate::wire::{Held, Wire};
 /// one which a firewall or a restart has cut off costs no call its answer.
 const RESTED: Duration = Duration::from_secs(5);
 
+/// After this long a connection plans its statements anew, where its engine keeps plans. One that was made
+/// while the table had a few rows reads every row of a table that has grown since: until the server's own
+/// maintenance comes by, a minute later or never.
+const PLANNED: Duration = Duration::from_secs(5);
+
 /// How connections are treated.
 #[derive(Clone, Debug)]
 pub(crate) struct Habits {
@@ -50,8 +55,31 @@ pub(crate) struct Sessions<D: Dialect> {
     pool: Pool<D>,
     habits: Habits,
     permits: Semaphore,
-    resting: Mutex<Vec<(PoolConnection<D>, Instant)>>,
+    resting: Mutex<Vec<Rested<D>>>,
     sent: Arc<AtomicU64>,
+}
+
+/// A connection that waits for work.
+#[derive(Debug)]
+struct Rested<D: Dialect> {
+    connection: PoolConnection<D>,
+    since: Instant,
+    planned: Instant,
+}
+
+impl<D: Dialect> Rested<D> {
+    /// Makes it fit to work again, unless it is broken.
+    async fn wake(&mut self) -> sqlx::Result<()> {
+        if let Some(sql) = D::FORGET_PLANS.filter(|_| self.planned.elapsed() > PLANNED) {
+            self.planned = Instant::now();
+            // A sign of life as well.
+            return D::run(&mut self.connection, sql.to_owned()).await;
+        }
+        match self.since.elapsed() > RESTED {
+            true => D::ping(&mut self.connection).await,
+            false => Ok(()),
+        }
+    }
 }
 
 impl<D: Dialect> Sessions<D> {
@@ -116,23 +144,25 @@ impl<D: Dialect> Sessions<D> {
     pub(crate) async fn acquire(&self) -> Result<Session<'_, D>> {
         // Never closed, so never refused.
         let permit = self.permits.acquire().await.ok();
-        while let Some((mut connection, since)) = self.take_rested() {
-            if since.elapsed() < RESTED || D::ping(&mut connection).await.is_ok() {
-                return Ok(self.session(connection, permit));
+        while let Some(mut rested) = self.take_rested() {
+            if rested.wake().await.is_ok() {
+                return Ok(self.session(rested.connection, rested.planned, permit));
             }
-            drop(connection.detach());
+            drop(rested.connection.detach());
         }
         let connection = self.pool.acquire().await.map_err(D::error)?;
-        Ok(self.session(connection, permit))
+        Ok(self.session(connection, Instant::now(), permit))
     }
 
     fn session<'a>(
         &'a self,
         connection: PoolConnection<D>,
+        planned: Instant,
         permit: Option<SemaphorePermit<'a>>,
     ) -> Session<'a, D> {
         Session {
             connection: Some(connection),
+            planned,
             owner: self,
             begun: false,
             held: Held::default(),
@@ -140,12 +170,12 @@ impl<D: Dialect> Sessions<D> {
         }
     }
 
-    fn resting(&self) -> MutexGuard<'_, Vec<(PoolConnection<D>, Instant)>> {
+    fn resting(&self) -> MutexGuard<'_, Vec<Rested<D>>> {
         // Nothing panics while it is held.
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_rested(&self) -> Option<(PoolConnection<D>, Instant)> {
+    fn take_rested(&self) -> Option<Rested<D>> {
         self.resting().pop()
     }
 
@@ -160,8 +190,8 @@ impl<D: Dialect> Sessions<D> {
         if !self.is_replaceable() {
             return;
         }
-        for (connection, _) in std::mem::take(&mut *self.resting()) {
-            drop(connection.detach());
+        for rested in std::mem::take(&mut *self.resting()) {
+            drop(rested.connection.detach());
         }
     }
 }
@@ -171,8 +201,8 @@ impl<D: Dialect> Drop for Sessions<D> {
     /// last handle is dropped without one, connections are closed instead.
     fn drop(&mut self) {
         if Handle::try_current().is_err() {
-            for (connection, _) in std::mem::take(&mut *self.resting()) {
-                drop(connection.detach());
+            for rested in std::mem::take(&mut *self.resting()) {
+                drop(rested.connection.detach());
             }
         }
     }
@@ -183,6 +213,7 @@ impl<D: Dialect> Drop for Sessions<D> {
 #[derive(Debug)]
 pub(crate) struct Session<'a, D: Dialect> {
     connection: Option<PoolConnection<D>>,
+    planned: Instant,
     owner: &'a Sessions<D>,
     begun: bool,
     held: Held<D>,
@@ -288,7 +319,11 @@ impl<D: Dialect> Session<'_, D> {
         if let Some(connection) = self.connection.take()
             && self.owner.habits.keep
         {
-            self.owner.resting().push((connection, Instant::now()));
+            self.owner.resting().push(Rested {
+                connection,
+                since: Instant::now(),
+                planned: self.planned,
+            });
         }
     }
 }

@@ -210,8 +210,8 @@ impl Take<'_> {
         let expiries = self.leases.iter().map(|lease| self.expiry(lease));
         statement.push_bind(expiries.collect::<Vec<_>>());
         statement.push(format_args!(
-            ")[place] FROM numbered WHERE jobs.id = numbered.id AND jobs.status + 0 = 0 \
-             AND jobs.fence = numbered.fence RETURNING {COLUMNS}, place) \
+            ")[place] FROM numbered WHERE jobs.id = ANY(ARRAY(SELECT id FROM numbered)) \
+             AND jobs.id = numbered.id AND jobs.status + 0 = 0 AND jobs.fence = numbered.fence RETURNING {COLUMNS}, place) \
              SELECT *, NULL::bigint, NULL::bigint FROM taken \
              UNION ALL SELECT {NO_JOB}, NULL, (SELECT COUNT(*) FROM picked), {}",
             match self.overdue {

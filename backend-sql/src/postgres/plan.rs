@@ -3,14 +3,15 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use jobstore_core::{JobStatus, Lease, NewJob, Timestamp};
+use jobstore_core::{JobFilter, JobStatus, Lease, NewJob, Order, Timestamp};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres};
 
 use super::PostgresOptions;
 use super::claim::{Overdue, Take, promote_statement};
 use crate::change::Changed;
-use crate::dialect::{ClaimBy, Dialect as _, Driver as _, Statement};
+use crate::dialect::{ClaimBy, Columns, Dialect as _, Driver as _, Statement};
+use crate::read::{branches, page_statement};
 use crate::row::{self, INSERT_COLUMNS};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -49,9 +50,9 @@ async fn run(connection: &mut PgConnection, sql: String) {
     done.await.expect("runs");
 }
 
-async fn insert(connection: &mut PgConnection, jobs: Jobs) {
+async fn insert(connection: &mut PgConnection, jobs: Jobs, number: i64) {
     let mut rows = Vec::new();
-    for number in 0..3_000_i64 {
+    for number in 0..number {
         let mut job = NewJob::new("a", "{}").into_job(Timestamp::from_millis(number));
         job.unique_key = Some(format!("{jobs:?} {number}"));
         match jobs {
@@ -60,6 +61,9 @@ async fn insert(connection: &mut PgConnection, jobs: Jobs) {
             Jobs::Finished => job.status = JobStatus::Succeeded,
         }
         rows.push(row::values(&job, NOW));
+    }
+    if rows.is_empty() {
+        return;
     }
     let mut insert = Statement::<Postgres>::new("");
     Postgres::push_insert(&mut insert, INSERT_COLUMNS, &rows);
@@ -83,12 +87,17 @@ async fn plan(connection: &mut PgConnection, mut statement: Statement<Postgres>)
         .await
         .expect("is prepared");
     let nulls = vec!["NULL"; usize::try_from(parameters).expect("is small")];
-    let explain = format!("EXPLAIN EXECUTE {name}({})", nulls.join(", "));
+    let arguments = match nulls.as_slice() {
+        [] => String::new(),
+        nulls => format!("({})", nulls.join(", ")),
+    };
+    let explain = format!("EXPLAIN EXECUTE {name}{arguments}");
     let explained = sqlx::query_scalar(AssertSqlSafe(explain)).persistent(false);
     explained.fetch_all(connection).await.expect("explains")
 }
 
-/// Refuses a plan that reads an index of jobs other than these, or one from end to end, or sorts.
+/// Refuses a plan that reads an index of jobs other than these, if there are any, or one from end to
+/// end, or sorts.
 #[track_caller]
 fn assert_reads(plan: &[String], indexes: &[&str], of: &str) {
     let shown = plan.join("\n");
@@ -103,7 +112,8 @@ fn assert_reads(plan: &[String], indexes: &[&str], of: &str) {
         };
         let index = index.split(' ').next().unwrap_or_default();
         let ranged = next.contains("Index Cond");
-        assert!(indexes.contains(&index) && ranged, "{of}\n{shown}");
+        let expected = indexes.is_empty() || indexes.contains(&index);
+        assert!(expected && ranged, "{of}\n{shown}");
         reads += 1;
     }
     assert!(reads > 0, "{of}\n{shown}");
@@ -111,14 +121,23 @@ fn assert_reads(plan: &[String], indexes: &[&str], of: &str) {
 
 #[tokio::test]
 async fn no_statement_reads_more_when_statistics_are_of_another_time() {
-    let at = [Jobs::Pending, Jobs::Waiting, Jobs::Finished];
-    for (number, first) in at.into_iter().enumerate() {
+    let all = [Jobs::Pending, Jobs::Waiting, Jobs::Finished];
+    let many = all.map(|jobs| (jobs, 3_000));
+    // Of an empty table, or one row, the planner believes that it may as well be read from end to end.
+    let few = [(Jobs::Finished, 0), (Jobs::Finished, 1)];
+    for (number, first) in many.into_iter().chain(few).enumerate() {
         let (mut connection, name) = connect(&format!("stale_{number}")).await;
-        insert(&mut connection, first).await;
-        run(&mut connection, "ANALYZE jobs".to_owned()).await;
-        for later in at {
-            if number != later as usize {
-                insert(&mut connection, later).await;
+        let is_few = first.1 < 2;
+        insert(&mut connection, first.0, first.1).await;
+        run(
+            &mut connection,
+            "VACUUM ANALYZE jobs, jobs_params".to_owned(),
+        )
+        .await;
+        for later in all {
+            // A table of a few rows is planned for while it has them.
+            if !is_few && later as usize != number {
+                insert(&mut connection, later, first.1).await;
             }
         }
         let lease = Lease {
@@ -155,7 +174,11 @@ async fn no_statement_reads_more_when_statistics_are_of_another_time() {
             // What is sorted is a few of each name, found in order.
             let lines = plan.len();
             plan.retain(|line| !line.contains("->  Sort"));
-            assert_eq!(plan.len() + 1, lines, "sorted once\n{}", plan.join("\n"));
+            assert!(
+                plan.len() + 1 == lines || is_few,
+                "sorted once\n{}",
+                plan.join("\n")
+            );
             found.push((
                 plan,
                 vec!["jobs_due_by_name", "jobs_waiting", "jobs_pkey"],
@@ -179,7 +202,35 @@ async fn no_statement_reads_more_when_statistics_are_of_another_time() {
             let update = plan(&mut connection, update).await;
             found.push((update, vec!["jobs_pkey"], "an update"));
         }
-        for (plan, indexes, of) in found {
+        let mut delete = Statement::new("");
+        Postgres::push_delete(&mut delete, row::id_values(&[job.id, other.id]));
+        let delete = plan(&mut connection, delete).await;
+        found.push((delete, vec!["jobs_pkey", "jobs_params_pkey"], "a deletion"));
+        let place = job.list_order().into();
+        for (start, order) in [
+            (None, Order::Ascending),
+            (Some(&place), Order::Ascending),
+            (Some(&place), Order::Descending),
+        ] {
+            for filter in [
+                JobFilter::default(),
+                JobFilter::default().with_job_name("a").with_job_name("b"),
+            ] {
+                let branches = branches(&filter);
+                let page = page_statement(Columns::ROWS, &filter, &branches, start, order, 9);
+                let mut page = plan(&mut connection, page).await;
+                // What is sorted is the first few of each branch.
+                page.retain(|line| !line.contains("->  Sort"));
+                let indexes = vec!["jobs_by_status", "jobs_by_name", "jobs_pkey"];
+                found.push((page, indexes, "a page"));
+            }
+        }
+        for (plan, mut indexes, of) in found {
+            if is_few {
+                // All of a few rows are read as soon through any index. What stands behind its condition
+                // is not looked up there, but nothing is read again for each row.
+                indexes.clear();
+            }
             assert_reads(&plan, &indexes, &format!("{of}, statistics of {first:?}"));
         }
         run(&mut connection, format!("DROP SCHEMA {name} CASCADE")).await;
