@@ -106,7 +106,7 @@ pub trait Dialect: Driver {
     }
 
     /// Writes `INSERT INTO jobs (…) VALUES …` for many rows at once.
-    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>]) {
+    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>], _: Ids) {
         statement.push(format_args!("INSERT INTO jobs ({columns}) VALUES "));
         push_rows(statement, rows);
     }
@@ -238,6 +238,15 @@ pub trait Dialect: Driver {
 
     /// The steps that lead from an empty database to this version's schema.
     fn migrations() -> &'static [crate::migrate::Migration];
+}
+
+/// Where the ids of new jobs come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// The store made all of them, so nothing in the database has them.
+    Made,
+    /// Callers gave some.
+    Given,
 }
 
 /// How claims keep out of each other's way.

@@ -34,7 +34,7 @@ use sqlx::{Postgres, Row as _};
 
 pub use options::PostgresOptions;
 
-use crate::dialect::{Dialect, Statement, TextForm, Value};
+use crate::dialect::{Dialect, Ids, Statement, TextForm, Value};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::row::COLUMNS;
@@ -101,8 +101,8 @@ impl Dialect for Postgres {
         rows.chunks(rows.len().max(1))
     }
 
-    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>]) {
-        write::push_insert(statement, columns, rows);
+    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>], ids: Ids) {
+        write::push_insert(statement, columns, rows, ids);
     }
 
     fn push_delete(statement: &mut Statement<Self>, ids: Vec<Value>) {

@@ -29,12 +29,17 @@ pub(crate) const SELECT: &str = concat!("SELECT ", columns!(), " FROM ");
 #[cfg(feature = "postgres")]
 pub(crate) const PARAMS: usize = 3;
 
-/// The columns to insert: those of [`values`].
-pub(crate) const INSERT_COLUMNS: &str = "id, creation_time, job_name, params, timeout, status, \
-    result, retry_count, last_update_time, priority, next_attempt_at, max_retries, unique_key, \
-    lease_owner, lease_expires_at, fence, last_error, due";
+macro_rules! insert_columns {
+    () => {
+        "id, creation_time, job_name, params, timeout, status, last_update_time, priority, \
+         next_attempt_at, max_retries, unique_key, due"
+    };
+}
 
-/// Everything of a new job.
+/// The columns to insert: those of [`values`]. What a new job has none of is left to the table.
+pub(crate) const INSERT_COLUMNS: &str = insert_columns!();
+
+/// What a new job is written by.
 pub(crate) fn values(job: &Job, now: Timestamp) -> Vec<Value> {
     vec![
         job.id.to_string().into(),
@@ -43,19 +48,34 @@ pub(crate) fn values(job: &Job, now: Timestamp) -> Vec<Value> {
         job.params.as_str().into(),
         Value::Real(job.timeout.map(|timeout| timeout.as_secs_f64())),
         i64::from(job.status.as_i32()).into(),
-        Value::Text(job.result.clone()),
-        i64::from(job.retry_count).into(),
         job.last_update_time.as_millis().into(),
         i64::from(job.priority).into(),
         job.next_attempt_at.as_millis().into(),
         Value::Int(job.max_retries.map(i64::from)),
         Value::Text(job.unique_key.clone()),
+        due(job, now),
+    ]
+}
+
+/// The columns of [`every_value`].
+#[cfg(test)]
+pub(crate) const EVERY_COLUMN: &str = concat!(
+    insert_columns!(),
+    ", result, retry_count, lease_owner, lease_expires_at, fence, last_error"
+);
+
+/// Everything of a job that need not be new.
+#[cfg(test)]
+pub(crate) fn every_value(job: &Job, now: Timestamp) -> Vec<Value> {
+    let others = vec![
+        Value::Text(job.result.clone()),
+        i64::from(job.retry_count).into(),
         Value::Text(job.lease_owner.clone()),
         Value::Int(job.lease_expires_at.map(Timestamp::as_millis)),
         fence(job),
         Value::Text(job.last_error.clone()),
-        due(job, now),
-    ]
+    ];
+    [values(job, now), others].concat()
 }
 
 /// How long the texts of a new job are.
@@ -249,4 +269,29 @@ pub(crate) fn parse_id(text: &str) -> Option<JobId> {
 /// The ids as values.
 pub(crate) fn id_values(ids: &[JobId]) -> Vec<Value> {
     ids.iter().map(|id| id.to_string().into()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jobstore_core::NewJob;
+
+    use super::*;
+
+    #[test]
+    fn a_new_job_has_in_the_columns_left_out_what_the_table_gives_them() {
+        let new = NewJob::new("a", "{}").with_priority(3);
+        let now = Timestamp::from_millis(5);
+        let job = new.into_job(now);
+        let left_out = every_value(&job, now).split_off(values(&job, now).len());
+        let none = Value::Text(None);
+        let defaults = [
+            none.clone(),
+            0.into(),
+            none.clone(),
+            Value::Int(None),
+            0.into(),
+            none,
+        ];
+        assert_eq!(left_out, defaults);
+    }
 }

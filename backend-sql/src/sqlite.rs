@@ -17,7 +17,9 @@ use sqlx::sqlite::{
 use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool};
 
 use crate::claim::reading;
-use crate::dialect::{ClaimBy, Dialect, Packed, Statement, TextForm, Value, filled, push_rows};
+use crate::dialect::{
+    ClaimBy, Dialect, Ids, Packed, Statement, TextForm, Value, filled, push_rows,
+};
 use crate::error::{Failure, FailureExt as _, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::session::{Habits, Sessions};
@@ -84,7 +86,7 @@ impl Dialect for Sqlite {
         rows.chunks(Self::LENGTHS[0])
     }
 
-    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>]) {
+    fn push_insert(statement: &mut Statement<Self>, columns: &str, rows: &[Vec<Value>], _: Ids) {
         let is_filled = filled::<Self>(rows.len()) > rows.len();
         statement.push(format_args!("INSERT INTO jobs ({columns}) "));
         statement.push(if is_filled { "SELECT * FROM (" } else { "" });

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use jobstore_core::{Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, Timestamp};
 use sqlx::QueryBuilder;
 
-use crate::dialect::{Dialect, Value, fits, fitting};
+use crate::dialect::{Dialect, Ids, Value, fits, fitting};
 use crate::error::Failure;
 use crate::read::by_id;
 use crate::row::{self, INSERT_COLUMNS};
@@ -26,6 +26,10 @@ pub(crate) async fn create<D: Dialect>(
     let jobs = || calls.iter().copied().flatten();
     // Ids the store makes are new; only given ones can exist.
     let given: Vec<JobId> = jobs().filter_map(|job| job.id).collect();
+    let ids = match given.as_slice() {
+        [] => Ids::Made,
+        _ => Ids::Given,
+    };
     let known: HashSet<JobId> = existing::<D>(wire, &given).await?;
     let keys = jobs().filter_map(|job| Some((job.job_name.clone(), job.unique_key.clone()?)));
     let mut holders = holders::<D>(wire, keys.collect()).await?;
@@ -49,7 +53,7 @@ pub(crate) async fn create<D: Dialect>(
     let rows: Vec<Vec<Value>> = inserts.map(|job| row::values(job, now)).collect();
     for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
         let mut statement = QueryBuilder::<D>::new("");
-        D::push_insert(&mut statement, INSERT_COLUMNS, rows);
+        D::push_insert(&mut statement, INSERT_COLUMNS, rows, ids);
         wire.execute(statement).await?;
     }
     Ok(verdicts)

@@ -10,7 +10,7 @@ use super::write::{again_statement, candidates_statement, claim_statement, push_
 use crate::change::Changed;
 use crate::dialect::{Columns, Dialect as _, Driver as _, Statement, TextForm as _, push_rows};
 use crate::read::{branches, page_statement};
-use crate::row::{self, INSERT_COLUMNS, Place};
+use crate::row::{self, EVERY_COLUMN, Place};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -35,10 +35,9 @@ async fn database(test: &str) -> (MySqlConnection, String) {
         job.priority = i16::try_from(number % 5).expect("is small");
         // Every second of the pending jobs still waits for its time.
         job.next_attempt_at = Timestamp::from_millis(number + number / 6 % 2 * 1_000_000);
-        rows.push(row::values(&job, NOW));
+        rows.push(row::every_value(&job, NOW));
     }
-    let mut insert =
-        Statement::<MySql>::new(format!("INSERT INTO jobs ({INSERT_COLUMNS}) VALUES "));
+    let mut insert = Statement::<MySql>::new(format!("INSERT INTO jobs ({EVERY_COLUMN}) VALUES "));
     push_rows(&mut insert, &rows);
     MySql::execute(&mut connection, insert, false)
         .await

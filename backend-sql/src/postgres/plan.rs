@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres};
 use super::PostgresOptions;
 use super::claim::{Overdue, Take, promote_statement};
 use crate::change::Changed;
-use crate::dialect::{ClaimBy, Columns, Dialect as _, Driver as _, Statement};
+use crate::dialect::{ClaimBy, Columns, Dialect as _, Driver as _, Ids, Statement};
 use crate::read::{branches, page_statement};
-use crate::row::{self, INSERT_COLUMNS};
+use crate::row::{self, EVERY_COLUMN};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -60,13 +60,13 @@ async fn insert(connection: &mut PgConnection, jobs: Jobs, number: i64) {
             Jobs::Waiting => job.next_attempt_at = Timestamp::from_millis(2_000_000),
             Jobs::Finished => job.status = JobStatus::Succeeded,
         }
-        rows.push(row::values(&job, NOW));
+        rows.push(row::every_value(&job, NOW));
     }
     if rows.is_empty() {
         return;
     }
     let mut insert = Statement::<Postgres>::new("");
-    Postgres::push_insert(&mut insert, INSERT_COLUMNS, &rows);
+    Postgres::push_insert(&mut insert, EVERY_COLUMN, &rows, Ids::Made);
     Postgres::execute(connection, insert, false)
         .await
         .expect("inserts");

@@ -3,7 +3,7 @@
 use sqlx::Postgres;
 
 use super::params;
-use crate::dialect::{Statement, Value};
+use crate::dialect::{Ids, Statement, Value};
 use crate::row;
 
 /// Writes `unnest(?, ?, …)` with an array for each column.
@@ -20,7 +20,12 @@ pub(super) fn push_unnest(statement: &mut Statement<Postgres>, rows: &[Vec<Value
 }
 
 /// Writes the jobs, and what the index of params holds for them.
-pub(super) fn push_insert(statement: &mut Statement<Postgres>, columns: &str, rows: &[Vec<Value>]) {
+pub(super) fn push_insert(
+    statement: &mut Statement<Postgres>,
+    columns: &str,
+    rows: &[Vec<Value>],
+    ids: Ids,
+) {
     statement.push("WITH new AS (SELECT * FROM ");
     let with_terms = rows.iter().map(|row| {
         let mut row = row.clone();
@@ -32,9 +37,12 @@ pub(super) fn push_insert(statement: &mut Statement<Postgres>, columns: &str, ro
         " AS new ({columns}, terms)), \
          job AS (INSERT INTO jobs ({columns}, indexed) SELECT {columns}, 1 FROM new) \
          INSERT INTO jobs_params (id, terms) \
-         SELECT id, CAST(terms AS BIGINT[]) FROM new WHERE terms <> '{{}}' \
-         ON CONFLICT (id) DO UPDATE SET terms = EXCLUDED.terms"
+         SELECT id, CAST(terms AS BIGINT[]) FROM new WHERE terms <> '{{}}'"
     ));
+    if ids == Ids::Given {
+        // Another program may have deleted a job of this id, and left its terms.
+        statement.push(" ON CONFLICT (id) DO UPDATE SET terms = EXCLUDED.terms");
+    }
 }
 
 /// Writes a placeholder for an array; all values are of the first one's type.

@@ -154,6 +154,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection};
 
     use super::*;
+    use crate::dialect::{Dialect as _, Ids};
     use crate::row;
 
     async fn connection() -> SqliteConnection {
@@ -177,8 +178,8 @@ mod tests {
 
     async fn insert(connection: &mut SqliteConnection, job: &Job) {
         let mut statement = sqlx::QueryBuilder::<Sqlite>::new("");
-        let rows = [row::values(job, job.creation_time)];
-        crate::dialect::Dialect::push_insert(&mut statement, row::INSERT_COLUMNS, &rows);
+        let rows = [row::every_value(job, job.creation_time)];
+        Sqlite::push_insert(&mut statement, row::EVERY_COLUMN, &rows, Ids::Made);
         let inserted = statement.build().execute(connection).await;
         inserted.expect("inserts");
     }
