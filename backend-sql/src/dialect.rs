@@ -386,6 +386,11 @@ pub trait Driver: Database {
         sql: String,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
+    /// Has the connection prepare its statements anew.
+    fn forget_statements(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
     /// Asks the engine for a sign of life.
     fn ping(connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<()>> + Send;
 
@@ -483,6 +488,10 @@ where
             .execute(sqlx::raw_sql(AssertSqlSafe(sql)))
             .await?;
         Ok(())
+    }
+
+    async fn forget_statements(connection: &mut Self::Connection) -> sqlx::Result<()> {
+        connection.clear_cached_statements().await
     }
 
     async fn ping(connection: &mut Self::Connection) -> sqlx::Result<()> {

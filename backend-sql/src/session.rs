@@ -269,6 +269,11 @@ impl<D: Dialect> Session<'_, D> {
             Ok(done) if self.begun => self.commit().await.map(|()| done),
             done => done,
         };
+        if D::JOINS && self.begun && done.is_err() {
+            // A cached text of several statements, of which one fails because the schema is no longer as
+            // it was, ends the driver's thread when it fails once more, and the call waits for ever.
+            let _ = D::forget_statements(&mut self).await;
+        }
         let usable = match &done {
             Ok(_) => true,
             // Fails when the error ended the transaction by itself, as a full disk does.
