@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jobstore::{
-    ClaimRequest, DeleteRequest, JobFilter, JobStoreExt as _, NewJob, PageRequest, Result,
+    ClaimRequest, DeleteRequest, JobFilter, JobId, JobStoreExt as _, NewJob, PageRequest, Result,
 };
 use jobstore_test_servers::{Kind, Server};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
@@ -14,8 +14,9 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 /// Opens the store and does everything that a worker does.
 async fn work(url: &str) -> Result<()> {
     let store = jobstore::open(url).await?;
+    let given = NewJob::new("a", "{}").with_id(JobId::generate());
     store
-        .create_jobs(vec![NewJob::new("a", "{}"), NewJob::new("a", "{}")])
+        .create_jobs(vec![NewJob::new("a", "{}"), given])
         .await?;
     let request = ClaimRequest::new("me", Duration::from_secs(60)).with_limit(2);
     for job in store.claim_jobs(&request).await? {
