@@ -205,7 +205,7 @@ async fn blocking<E: Engine, T: Send + 'static>(
     }
 }
 
-/// A panic's message may quote what it was about.
+/// Says that the engine panicked, without its message, which may quote what it was about.
 fn panicked<E: Engine>() -> Error {
     backend(format!(
         "{} panicked; its message is on standard error",

@@ -30,7 +30,7 @@ impl<D: Dialect> Engine for Writer<D> {
                 let calls = updates(group);
                 let done = update::update_unlocked(&mut wire, version, &calls, &self.clock).await;
                 match done.transpose() {
-                    // Somebody was in the way.
+                    // Somebody was in the way, or a key is to be looked for.
                     None => {}
                     Some(done) => {
                         return session.end(done.map(only_updates)).await;
