@@ -50,16 +50,11 @@ impl Opening {
 
 /// One ordered map of bytes to bytes on disk, with atomic steps, used by one process.
 ///
-/// The store calls all of it on threads that may block, and writes from one thread at a time; where
-/// [`SYNCS_BESIDE`](Self::SYNCS_BESIDE) says so, another thread syncs meanwhile. A panic of the
-/// engine reaches no caller: the call it happened in fails.
+/// The store calls all of it on threads that may block, and writes from one thread at a time. A
+/// panic of the engine reaches no caller: the call it happened in fails.
 pub trait Engine: fmt::Debug + Send + Sync + Sized + 'static {
     /// The engine's name, for people.
     const NAME: &'static str;
-
-    /// Whether steps can be taken while those before them are being brought to disk. The store then
-    /// does both at once when many call.
-    const SYNCS_BESIDE: bool;
 
     /// Opens the map.
     ///
@@ -88,7 +83,7 @@ pub trait Engine: fmt::Debug + Send + Sync + Sized + 'static {
     /// [`Failure::Refused`] when nothing was done, [`Failure::Unknown`] when that cannot be said.
     fn apply(&self, changes: &Changes, durability: Durability) -> Result<(), Failure>;
 
-    /// Brings to disk every step that was taken before the call.
+    /// Brings to disk what was applied with [`Durability::Relaxed`].
     ///
     /// # Errors
     ///

@@ -15,8 +15,8 @@
 //!
 //! # Runtime
 //!
-//! Engines block, so what reads runs on tokio's blocking threads, what writes on one thread of the
-//! store's, and syncs on another where the engine can do both at once. The task that hands it work runs on the runtime that opened the store; when that is gone,
+//! Engines block, so what reads runs on tokio's blocking threads, and what writes on one thread of the
+//! store's. The task that hands it work runs on the runtime that opened the store; when that is gone,
 //! calls that write return [`Error::Unavailable`](jobstore_core::Error::Unavailable).
 #![forbid(unsafe_code)]
 
@@ -28,14 +28,12 @@ mod key;
 mod memory;
 mod read;
 mod record;
-mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod value;
 mod write;
-mod writer;
 
 pub use crate::check::{CheckReport, Difference, Repair};
 pub use crate::engine::{Changes, Durability, Each, Engine, Entries, Opening, View};

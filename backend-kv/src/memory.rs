@@ -1,10 +1,9 @@
-//! Engines in memory, for the tests of this crate.
+//! An engine in memory, for the tests of this crate.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use jobstore_core::{Order, Result};
 use jobstore_group_commit::Failure;
@@ -29,7 +28,6 @@ impl Memory {
 
 impl Engine for Memory {
     const NAME: &'static str = "memory";
-    const SYNCS_BESIDE: bool = true;
 
     fn open(path: &Path, _: &Opening) -> Result<Self> {
         let mut maps = MAPS.lock().expect("no panic");
@@ -58,71 +56,6 @@ impl Engine for Memory {
 
     fn sync(&self) -> Result<()> {
         Ok(())
-    }
-}
-
-/// A map that is brought to disk when a test says so.
-#[derive(Debug)]
-pub(crate) struct Gated {
-    pub(crate) memory: Memory,
-    begun: mpsc::Sender<()>,
-    ends: Mutex<mpsc::Receiver<Result<()>>>,
-}
-
-/// What a test holds of a [`Gated`] map.
-pub(crate) struct Disk {
-    begun: mpsc::Receiver<()>,
-    ends: mpsc::Sender<Result<()>>,
-}
-
-impl Gated {
-    pub(crate) fn new() -> (Self, Disk) {
-        let (begins, begun) = mpsc::channel();
-        let (ends, ended) = mpsc::channel();
-        let gated = Self {
-            memory: Memory::default(),
-            begun: begins,
-            ends: Mutex::new(ended),
-        };
-        (gated, Disk { begun, ends })
-    }
-}
-
-impl Disk {
-    /// Waits until a sync has begun.
-    pub(crate) fn wait_for_a_sync(&self) {
-        let begun = self.begun.recv_timeout(Duration::from_secs(30));
-        begun.expect("a sync begins");
-    }
-
-    /// Ends the next sync so, whether it has begun or not.
-    pub(crate) fn end_sync(&self, with: Result<()>) {
-        self.ends.send(with).expect("the map is there");
-    }
-}
-
-impl Engine for Gated {
-    const NAME: &'static str = "gated";
-    const SYNCS_BESIDE: bool = true;
-
-    fn open(_: &Path, _: &Opening) -> Result<Self> {
-        unreachable!("tests make it")
-    }
-
-    fn view(&self) -> Result<Box<dyn View + '_>> {
-        self.memory.view()
-    }
-
-    fn apply(&self, changes: &Changes, durability: Durability) -> Result<(), Failure> {
-        self.memory.apply(changes, durability)
-    }
-
-    fn sync(&self) -> Result<()> {
-        // Nobody may be left to hear of it.
-        let _ = self.begun.send(());
-        let ended = self.ends.lock().expect("no panic").recv();
-        // A test that is over holds nothing up.
-        ended.unwrap_or(Ok(()))
     }
 }
 

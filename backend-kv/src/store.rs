@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,15 +14,15 @@ use jobstore_core::{
     ClaimRequest, Clock, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStore, NewJob,
     PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
-use jobstore_group_commit::GroupCommit;
+use jobstore_group_commit::{Answers, Engine as Committer, Failure, Group, GroupCommit};
+use tokio::sync::oneshot;
 
-use crate::check::{CheckReport, Difference, Repair};
+use crate::check::{Check, CheckReport, Difference, Repair};
 use crate::engine::{Durability, Engine, Opening};
-use crate::error::{incompatible, unavailable};
+use crate::error::{backend, incompatible, unavailable};
 use crate::key::{self, Key};
-use crate::read;
-use crate::shared::{Shared, panicked};
-use crate::writer::Writer;
+use crate::transaction::Transaction;
+use crate::{read, write};
 
 /// The version of the layout of keys and of what they mean.
 const FORMAT_VERSION: u32 = 1;
@@ -27,6 +30,8 @@ const FORMAT_VERSION: u32 = 1;
 const MAGIC: &[u8] = b"jobstore";
 /// How often what was written with [`Durability::Relaxed`] is brought to disk.
 const RELAXED_SYNC: Duration = Duration::from_millis(500);
+/// The most jobs that become due in one step.
+const MAX_PROMOTED: usize = 10_000;
 
 /// How to open a store on an engine.
 #[derive(Debug)]
@@ -128,13 +133,18 @@ impl<E: Engine> Options<E> {
                 opened => break opened?,
             }
         };
-        let clock = self.clock.map_or_else(StoreClock::default, StoreClock::new);
-        let shared = Arc::new(Shared::new(engine, clock, self.durability));
+        let shared = Arc::new(Shared {
+            engine,
+            clock: self.clock.map_or_else(StoreClock::default, StoreClock::new),
+            durability: self.durability,
+            writing: Mutex::new(()),
+            unsynced: AtomicBool::new(false),
+        });
         if self.durability == Durability::Relaxed {
             tokio::spawn(sync_regularly(Arc::downgrade(&shared)));
         }
         Ok(KvJobStore {
-            writer: GroupCommit::spawn(Writer::spawn(&shared)?, 1),
+            writer: GroupCommit::spawn(Writer::spawn(Arc::clone(&shared))?, 1),
             shared,
         })
     }
@@ -195,6 +205,102 @@ async fn blocking<E: Engine, T: Send + 'static>(
     }
 }
 
+/// Says that the engine panicked, without its message, which may quote what it was about.
+fn panicked<E: Engine>() -> Error {
+    backend(format!(
+        "{} panicked; its message is on standard error",
+        E::NAME
+    ))
+}
+
+/// What the handles of a store share.
+struct Shared<E: Engine> {
+    engine: E,
+    clock: StoreClock,
+    durability: Durability,
+    /// Held by whoever reads in order to write.
+    writing: Mutex<()>,
+    /// Whether something was applied that is not on disk for certain.
+    unsynced: AtomicBool,
+}
+
+impl<E: Engine> Shared<E> {
+    fn commit(&self, group: &Group) -> Result<Answers, Failure> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken while nobody else writes, so that times follow the order of commits.
+        let now = self.clock.now();
+        if !group.claims().is_empty() {
+            self.promote(now)?;
+        }
+        let mut transaction = Transaction::new(self.engine.view()?);
+        let answers = write::run(&mut transaction, group, now)?;
+        self.apply(transaction)?;
+        Ok(answers)
+    }
+
+    /// Moves what became due to where claims find it. That changes nothing that anybody sees, so
+    /// it can be done in steps of its own, in bounded memory.
+    fn promote(&self, now: Timestamp) -> Result<(), Failure> {
+        loop {
+            let mut transaction = Transaction::new(self.engine.view()?);
+            let moved = write::promote(&mut transaction, now, MAX_PROMOTED)?;
+            let changes = transaction.into_changes();
+            let progress = !changes.is_empty();
+            if progress {
+                // On disk with the next step at the latest.
+                self.engine.apply(&changes, Durability::Relaxed)?;
+                self.unsynced.store(true, Ordering::Release);
+            }
+            if moved < MAX_PROMOTED || !progress {
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply(&self, transaction: Transaction<'_>) -> Result<(), Failure> {
+        let changes = transaction.into_changes();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if self.durability == Durability::Relaxed {
+            self.unsynced.store(true, Ordering::Release);
+        }
+        self.engine.apply(&changes, self.durability)
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.unsynced.swap(false, Ordering::AcqRel) {
+            self.engine.sync()?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, repair: Repair, each: &mut dyn FnMut(&Difference)) -> Result<CheckReport> {
+        let mut check = Check::new();
+        while !check.is_done() {
+            let repairing = (repair == Repair::Indexes)
+                .then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut transaction = Transaction::new(self.engine.view()?);
+            check.round(&mut transaction, each)?;
+            if repairing.is_some() {
+                self.apply(transaction)?;
+            }
+        }
+        if repair == Repair::No {
+            check.report.repaired = 0;
+        }
+        Ok(check.report)
+    }
+}
+
+impl<E: Engine> Drop for Shared<E> {
+    fn drop(&mut self) {
+        if let Err(error) = self.sync() {
+            tracing::error!(%error, "the last changes may not be on disk");
+        }
+    }
+}
+
 /// Syncs until the store is gone.
 async fn sync_regularly<E: Engine>(shared: Weak<Shared<E>>) {
     loop {
@@ -205,6 +311,44 @@ async fn sync_regularly<E: Engine>(shared: Weak<Shared<E>>) {
         if let Err(error) = blocking::<E, _>(move || shared.sync()).await {
             tracing::error!(%error, "what was written is not on disk");
         }
+    }
+}
+
+/// What the writing task writes with: a thread of its own.
+///
+/// A pool would hand the groups from thread to thread. An engine that frees on one thread what it
+/// allocated on another pays for it: sled took a tenth longer.
+struct Writer(mpsc::Sender<Writing>);
+
+/// A group on its way to the thread, and the way back.
+type Writing = (Arc<Group>, oneshot::Sender<Result<Answers, Failure>>);
+
+impl Writer {
+    /// Starts the thread. It ends when the writer is dropped and what was begun is done.
+    fn spawn<E: Engine>(shared: Arc<Shared<E>>) -> Result<Self> {
+        let (groups, received) = mpsc::channel::<Writing>();
+        let write = move || {
+            for (group, reply) in received {
+                let done = catch_unwind(AssertUnwindSafe(|| shared.commit(&group)));
+                let done = done.unwrap_or_else(|_| Err(Failure::Unknown(panicked::<E>())));
+                // An error means that the runtime went away meanwhile.
+                let _ = reply.send(done);
+            }
+        };
+        let thread = thread::Builder::new().name("jobstore-writer".to_owned());
+        let spawned = thread.spawn(write);
+        spawned.map_err(|error| unavailable(format!("no thread to write with: {error}")))?;
+        Ok(Self(groups))
+    }
+}
+
+impl Committer for Writer {
+    async fn commit(&self, group: &Arc<Group>) -> Result<Answers, Failure> {
+        let (reply, done) = oneshot::channel();
+        let ended = || Failure::Unknown(unavailable("the store's writing thread has ended"));
+        let sent = self.0.send((Arc::clone(group), reply));
+        sent.map_err(|_| ended())?;
+        done.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 

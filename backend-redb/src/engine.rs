@@ -20,7 +20,6 @@ pub struct Redb(Database);
 
 impl Engine for Redb {
     const NAME: &'static str = "redb";
-    const SYNCS_BESIDE: bool = false;
 
     fn open(path: &Path, opening: &Opening) -> Result<Self> {
         let mut builder = Database::builder();

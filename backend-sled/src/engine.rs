@@ -30,7 +30,6 @@ pub struct Sled {
 
 impl Engine for Sled {
     const NAME: &'static str = "sled";
-    const SYNCS_BESIDE: bool = true;
 
     fn open(path: &Path, opening: &Opening) -> Result<Self> {
         let config = || config(path).cache_capacity(opening.cache_bytes as u64);

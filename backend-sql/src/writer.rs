@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jobstore_core::{ClaimRequest, Clock as _, Job, NewJob, Result, StoreClock, Update};
-use jobstore_group_commit::{Answers, Engine, Group, Progress};
+use jobstore_group_commit::{Answers, Engine, Group};
 
 use crate::claim;
 use crate::dialect::{ClaimBy, Dialect};
@@ -21,7 +21,7 @@ pub(crate) struct Writer<D: Dialect> {
 }
 
 impl<D: Dialect> Engine for Writer<D> {
-    async fn commit(&self, group: &Arc<Group>) -> Result<Progress, Failure> {
+    async fn commit(&self, group: &Arc<Group>) -> Result<Answers, Failure> {
         let done = self.sessions.bounded(async {
             let mut session = self.sessions.acquire().await?;
             if let Some(version) = D::ROW_VERSION.filter(|_| self.may_go_unlocked(&session, group))
@@ -45,7 +45,6 @@ impl<D: Dialect> Engine for Writer<D> {
         });
         done.await
             .unwrap_or_else(|late| Err(Failure::Unknown(late)))
-            .map(Progress::Done)
     }
 }
 

@@ -242,7 +242,6 @@ impl Memory {
 
 impl Engine for Memory {
     const NAME: &'static str = "memory";
-    const SYNCS_BESIDE: bool = true;
 
     fn open(path: &Path, _: &Opening) -> Result<Self> {
         let mut lent = LENT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,10 +8,6 @@
 //! is done when that fails stands here: a conflict is tried again, with a bound; a group that one
 //! call may have spoilt is run again call by call; what may have happened is never run again.
 //!
-//! An engine may answer in two parts: first that the calls are carried out, later that this will
-//! last ([`Progress::Pending`]). Then the next group is carried out while the last is being brought
-//! to disk, and each takes half of the calls, so that there is always one of either.
-//!
 //! The tasks run on the tokio runtime that [`GroupCommit::spawn`] was called on.
 #![forbid(unsafe_code)]
 
@@ -27,7 +23,6 @@ use jobstore_core::{
     ClaimRequest, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, Update,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use crate::group::{Call, Merged, Reply};
 
@@ -62,19 +57,6 @@ impl From<Failure> for Error {
     }
 }
 
-/// How far a group of calls has come.
-#[derive(Debug)]
-pub enum Progress {
-    /// To its end.
-    Done(Answers),
-    /// All of it is carried out, and nobody may be told before it is known whether that will last.
-    /// Meanwhile the next group may begin, and sees what this one did.
-    ///
-    /// What arrives may fail with [`Failure::Unknown`] alone: it is too late to try again. When the
-    /// sender is dropped, that counts as such a failure.
-    Pending(oneshot::Receiver<Result<Answers, Failure>>),
-}
-
 /// What runs a group of calls.
 pub trait Engine: Send + Sync + 'static {
     /// Runs every call of the group in one transaction, in any order, and answers each.
@@ -86,7 +68,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// A [`Failure`] for the transaction as a whole; what is refused of one call alone stands in
     /// the [`Answers`].
-    fn commit(&self, group: &Arc<Group>) -> impl Future<Output = Result<Progress, Failure>> + Send;
+    fn commit(&self, group: &Arc<Group>) -> impl Future<Output = Result<Answers, Failure>> + Send;
 }
 
 /// The way to the writing tasks. They end when the last clone of this is gone and every call that
@@ -153,6 +135,9 @@ impl GroupCommit {
     }
 
     async fn call<Answer>(&self, call: impl FnOnce(Reply<Answer>) -> Call) -> Result<Answer> {
+        let stopped = || Error::Unavailable {
+            reason: "the store's writing task has ended".into(),
+        };
         let (reply, answered) = oneshot::channel();
         self.0.send(call(reply)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
@@ -166,63 +151,17 @@ impl fmt::Debug for GroupCommit {
     }
 }
 
-/// Says that nobody is left who would answer.
-fn stopped() -> Error {
-    Error::Unavailable {
-        reason: "the store's writing task has ended".into(),
-    }
-}
-
 /// The receiving end, shared by the tasks. Whoever holds it gathers the next group.
 type Receiver = Arc<Mutex<mpsc::Receiver<Call>>>;
 
 async fn run<E: Engine>(engine: Arc<E>, receiver: Receiver) {
-    let mut overlaps = false;
-    let mut last: Option<Lasting> = None;
-    while let Some(calls) = gather(&receiver, overlaps, last.as_ref()).await {
-        let count = calls.len();
-        let rest = settle::settle(&*engine, calls).await;
-        let lasting = rest.map(|rest| Lasting {
-            calls: count,
-            answering: tokio::spawn(rest),
-        });
-        overlaps = lasting.is_some();
-        // Groups that all wait for the disk would gain nothing over one.
-        if let Some(last) = std::mem::replace(&mut last, lasting) {
-            last.end().await;
-        }
-    }
-    if let Some(last) = last {
-        last.end().await;
+    while let Some(calls) = gather(&receiver).await {
+        settle::settle(&*engine, calls).await;
     }
 }
 
-/// A group that is carried out, and not yet known to last.
-struct Lasting {
-    calls: usize,
-    answering: JoinHandle<()>,
-}
-
-impl Lasting {
-    /// How many calls still wait for their answer.
-    fn waiting(&self) -> usize {
-        match self.answering.is_finished() {
-            true => 0,
-            false => self.calls,
-        }
-    }
-
-    async fn end(self) {
-        // An error means that the runtime goes away, and this task with it.
-        let _ = self.answering.await;
-    }
-}
-
-/// Waits for a call and takes those that wait beside it; None when no handle is left.
-///
-/// Where groups overlap, it takes half of the calls that there are, so that one half is carried out
-/// while the other is brought to disk.
-async fn gather(receiver: &Receiver, overlaps: bool, last: Option<&Lasting>) -> Option<Merged> {
+/// Waits for a call and takes those that wait behind it; None when no handle is left.
+async fn gather(receiver: &Receiver) -> Option<Merged> {
     let mut receiver = receiver.lock().await;
     let mut calls = Merged::default();
     calls.push(receiver.recv().await?);
@@ -230,19 +169,15 @@ async fn gather(receiver: &Receiver, overlaps: bool, last: Option<&Lasting>) -> 
     // task, often before the others had their turn. Going to the back of the queue, again as long as
     // that brings calls, costs a caller alone next to nothing, and spares the others a transaction of
     // their own.
-    let mut waiting = None;
-    while waiting.is_none_or(|waiting| receiver.len() > waiting) {
-        waiting = Some(receiver.len());
+    let mut gathered = 0;
+    while gathered < calls.len() && calls.len() < MAX_MERGED {
+        gathered = calls.len();
         tokio::task::yield_now().await;
-    }
-    let most = match overlaps {
-        true => (1 + receiver.len() + last.map_or(0, Lasting::waiting)).div_ceil(2),
-        false => MAX_MERGED,
-    };
-    while calls.len() < most
-        && let Ok(call) = receiver.try_recv()
-    {
-        calls.push(call);
+        while calls.len() < MAX_MERGED
+            && let Ok(call) = receiver.try_recv()
+        {
+            calls.push(call);
+        }
     }
     Some(calls)
 }

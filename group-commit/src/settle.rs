@@ -3,30 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use crate::group::Merged;
-use crate::{Answers, Engine, Failure, Group, Progress, stopped};
+use crate::{Answers, Engine, Failure, Group};
 
 /// The first wait that is too long for a transaction that others are in the way of. The waits
 /// double from a millisecond: ten tries in half a second.
 const TOO_LONG: Duration = Duration::from_millis(512);
 
-/// Runs the calls and answers every one of them; when that is not known yet, what is returned waits for
-/// it and answers them.
-pub(crate) async fn settle<E: Engine>(
-    engine: &E,
-    calls: Merged,
-) -> Option<impl Future<Output = ()> + Send + use<E>> {
+/// Runs the calls and answers every one of them.
+pub(crate) async fn settle<E: Engine>(engine: &E, calls: Merged) {
     if calls.len() == 0 {
-        return None;
+        return;
     }
     let failure = match patiently(engine, &calls.group).await {
-        Ok(Progress::Done(answers)) => {
-            calls.answer(answers);
-            return None;
-        }
-        Ok(Progress::Pending(lasting)) => return Some(answer_when(lasting, calls)),
+        Ok(answers) => return calls.answer(answers),
         Err(failure) => failure,
     };
     let spoilt = match &failure {
@@ -37,31 +27,19 @@ pub(crate) async fn settle<E: Engine>(
         Failure::Unknown(_) => false,
     };
     if !spoilt || calls.len() < 2 {
-        calls.refuse(&failure.into());
-        return None;
+        return calls.refuse(&failure.into());
     }
     // One call may have spoilt it for the others, so each is run again alone.
     for alone in calls.split() {
         match patiently(engine, &alone.group).await {
-            Ok(Progress::Done(answers)) => alone.answer(answers),
-            Ok(Progress::Pending(lasting)) => answer_when(lasting, alone).await,
+            Ok(answers) => alone.answer(answers),
             Err(failure) => alone.refuse(&failure.into()),
         }
-    }
-    None
-}
-
-/// Answers once it is known whether what was done lasts.
-async fn answer_when(lasting: oneshot::Receiver<Result<Answers, Failure>>, calls: Merged) {
-    match lasting.await {
-        Ok(Ok(answers)) => calls.answer(answers),
-        Ok(Err(failure)) => calls.refuse(&failure.into()),
-        Err(_) => calls.refuse(&stopped()),
     }
 }
 
 /// Runs a group, again while other writers are in the way.
-async fn patiently<E: Engine>(engine: &E, group: &Arc<Group>) -> Result<Progress, Failure> {
+async fn patiently<E: Engine>(engine: &E, group: &Arc<Group>) -> Result<Answers, Failure> {
     let mut wait = Duration::from_millis(1);
     loop {
         match engine.commit(group).await {

@@ -202,7 +202,6 @@ struct Counted<E> {
 
 impl<E: Engine> Engine for Counted<E> {
     const NAME: &'static str = E::NAME;
-    const SYNCS_BESIDE: bool = E::SYNCS_BESIDE;
 
     fn open(path: &Path, opening: &Opening) -> Result<Self> {
         Ok(Self {

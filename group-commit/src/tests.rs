@@ -1,14 +1,13 @@
-//! What a group comes to, by an engine that does what it is told.
+//! The tasks against an engine that does what it is told.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use jobstore_core::{Error, Result};
+use jobstore_core::{ClaimRequest, DeleteRequest, Error, NewJob, Result};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::{Kind, answers, broken, busy, call, calls, successes};
-use crate::{Engine, Failure, Group, GroupCommit, Progress};
+use crate::{Answers, Engine, Failure, Group, GroupCommit};
 
 /// How many calls each transaction had.
 type Seen = Arc<Mutex<Vec<usize>>>;
@@ -24,8 +23,11 @@ struct Scripted {
 }
 
 impl Engine for Scripted {
-    async fn commit(&self, group: &Arc<Group>) -> Result<Progress, Failure> {
-        let calls = calls(group);
+    async fn commit(&self, group: &Arc<Group>) -> Result<Answers, Failure> {
+        let calls = group.updates().len()
+            + group.creates().len()
+            + group.claims().len()
+            + group.deletes().len();
         let first = {
             let mut seen = self.seen.lock().expect("no panic");
             seen.push(calls);
@@ -40,7 +42,12 @@ impl Engine for Scripted {
         if let Some(failure) = self.poison.clone().filter(|_| !group.deletes().is_empty()) {
             return Err(failure);
         }
-        Ok(Progress::Done(answers(group)))
+        Ok(Answers {
+            updates: group.updates().iter().map(|_| Vec::new()).collect(),
+            creates: group.creates().iter().map(|_| Ok(Vec::new())).collect(),
+            claims: group.claims().iter().map(|_| Vec::new()).collect(),
+            deletes: group.deletes().iter().map(|_| Vec::new()).collect(),
+        })
     }
 }
 
@@ -67,8 +74,28 @@ impl Test {
         }
     }
 
+    /// Makes a call and lets it reach the task.
     async fn call(&self, kind: Kind) -> JoinHandle<Result<()>> {
-        call(&self.writer, kind).await
+        let writer = self.writer.clone();
+        let call = tokio::spawn(async move {
+            match kind {
+                Kind::Update => writer.update(Vec::new()).await.map(drop),
+                Kind::Create => writer.create(vec![NewJob::new("a", "{}")]).await.map(drop),
+                Kind::Claim => {
+                    let request = ClaimRequest::new("w", std::time::Duration::from_secs(1));
+                    writer.claim(request).await.map(drop)
+                }
+                Kind::Delete => writer
+                    .delete(DeleteRequest::Ids(Vec::new()))
+                    .await
+                    .map(drop),
+            }
+        });
+        // The runtime has one thread: when this comes back, every task that could go on has.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        call
     }
 
     /// Four calls of four kinds in one group, made while another call is being committed.
@@ -87,6 +114,36 @@ impl Test {
     fn seen(&self) -> Vec<usize> {
         self.seen.lock().expect("no panic").clone()
     }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Update,
+    Create,
+    Claim,
+    Delete,
+}
+
+fn busy() -> Error {
+    Error::Unavailable {
+        reason: "busy".into(),
+    }
+}
+
+/// An error that trying again does not mend.
+fn broken() -> Error {
+    Error::Incompatible {
+        reason: "broken".into(),
+    }
+}
+
+/// Whether each call succeeded, in order.
+async fn successes(calls: Vec<JoinHandle<Result<()>>>) -> Vec<bool> {
+    let mut successes = Vec::new();
+    for call in calls {
+        successes.push(call.await.expect("no panic").is_ok());
+    }
+    successes
 }
 
 #[tokio::test(start_paused = true)]
