@@ -76,7 +76,8 @@ pub trait Engine: fmt::Debug + Send + Sync + Sized + 'static {
     fn view(&self) -> Result<Box<dyn View + '_>>;
 
     /// Takes one step, wholly or not at all. When this returns, what [`Durability`] says holds of
-    /// this step and of all before it.
+    /// this step and of all before it. A store whose steps are [`Durability::Immediate`] takes no
+    /// others.
     ///
     /// # Errors
     ///

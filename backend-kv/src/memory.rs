@@ -1,6 +1,7 @@
-//! An engine in memory, for the tests of this crate.
+//! Engines in memory, for the tests of this crate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::ops::Bound::{Excluded, Included};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
@@ -56,6 +57,61 @@ impl Engine for Memory {
 
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// A map that has a test do something in the middle of each step, and whose syncs do as they are told.
+pub(crate) struct Told {
+    memory: Memory,
+    amid: Box<dyn Fn(Durability) + Send + Sync>,
+    syncs: Mutex<VecDeque<Result<()>>>,
+}
+
+impl Told {
+    pub(crate) fn new(amid: impl Fn(Durability) + Send + Sync + 'static) -> Self {
+        Self {
+            memory: Memory::default(),
+            amid: Box::new(amid),
+            syncs: Mutex::default(),
+        }
+    }
+
+    /// Has a sync end so, after those that were told before.
+    pub(crate) fn tell(&self, sync: Result<()>) {
+        self.syncs.lock().expect("no panic").push_back(sync);
+    }
+
+    /// How many syncs were told and did not happen.
+    pub(crate) fn left(&self) -> usize {
+        self.syncs.lock().expect("no panic").len()
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told").finish_non_exhaustive()
+    }
+}
+
+impl Engine for Told {
+    const NAME: &'static str = "told";
+
+    fn open(_: &Path, _: &Opening) -> Result<Self> {
+        unreachable!("tests make it")
+    }
+
+    fn view(&self) -> Result<Box<dyn View + '_>> {
+        self.memory.view()
+    }
+
+    fn apply(&self, changes: &Changes, durability: Durability) -> Result<(), Failure> {
+        (self.amid)(durability);
+        self.memory.apply(changes, durability)
+    }
+
+    fn sync(&self) -> Result<()> {
+        let told = self.syncs.lock().expect("no panic").pop_front();
+        told.expect("a sync is expected")
     }
 }
 

@@ -133,13 +133,8 @@ impl<E: Engine> Options<E> {
                 opened => break opened?,
             }
         };
-        let shared = Arc::new(Shared {
-            engine,
-            clock: self.clock.map_or_else(StoreClock::default, StoreClock::new),
-            durability: self.durability,
-            writing: Mutex::new(()),
-            unsynced: AtomicBool::new(false),
-        });
+        let clock = self.clock.map_or_else(StoreClock::default, StoreClock::new);
+        let shared = Arc::new(Shared::new(engine, clock, self.durability));
         if self.durability == Durability::Relaxed {
             tokio::spawn(sync_regularly(Arc::downgrade(&shared)));
         }
@@ -220,57 +215,63 @@ struct Shared<E: Engine> {
     durability: Durability,
     /// Held by whoever reads in order to write.
     writing: Mutex<()>,
-    /// Whether something was applied that is not on disk for certain.
+    /// Whether something was applied with [`Durability::Relaxed`] since the last sync began.
     unsynced: AtomicBool,
 }
 
 impl<E: Engine> Shared<E> {
+    fn new(engine: E, clock: StoreClock, durability: Durability) -> Self {
+        Self {
+            engine,
+            clock,
+            durability,
+            writing: Mutex::new(()),
+            unsynced: AtomicBool::new(false),
+        }
+    }
+
     fn commit(&self, group: &Group) -> Result<Answers, Failure> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken while nobody else writes, so that times follow the order of commits.
         let now = self.clock.now();
-        if !group.claims().is_empty() {
-            self.promote(now)?;
-        }
         let mut transaction = Transaction::new(self.engine.view()?);
+        if !group.claims().is_empty() {
+            // What became due goes where claims find it, in the same step, or, so that memory stays
+            // bounded, in some of their own before it: nobody sees a difference.
+            while write::promote(&mut transaction, now, MAX_PROMOTED)? == MAX_PROMOTED {
+                let moved = self.apply(transaction)?;
+                transaction = Transaction::new(self.engine.view()?);
+                if !moved {
+                    break;
+                }
+            }
+        }
         let answers = write::run(&mut transaction, group, now)?;
         self.apply(transaction)?;
         Ok(answers)
     }
 
-    /// Moves what became due to where claims find it. That changes nothing that anybody sees, so
-    /// it can be done in steps of its own, in bounded memory.
-    fn promote(&self, now: Timestamp) -> Result<(), Failure> {
-        loop {
-            let mut transaction = Transaction::new(self.engine.view()?);
-            let moved = write::promote(&mut transaction, now, MAX_PROMOTED)?;
-            let changes = transaction.into_changes();
-            let progress = !changes.is_empty();
-            if progress {
-                // On disk with the next step at the latest.
-                self.engine.apply(&changes, Durability::Relaxed)?;
-                self.unsynced.store(true, Ordering::Release);
-            }
-            if moved < MAX_PROMOTED || !progress {
-                return Ok(());
-            }
-        }
-    }
-
-    fn apply(&self, transaction: Transaction<'_>) -> Result<(), Failure> {
+    /// Takes the step that a transaction came to; says whether it changes anything.
+    fn apply(&self, transaction: Transaction<'_>) -> Result<bool, Failure> {
         let changes = transaction.into_changes();
         if changes.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        let applied = self.engine.apply(&changes, self.durability);
         if self.durability == Durability::Relaxed {
+            // Not before: a sync that begins meanwhile may miss the step.
             self.unsynced.store(true, Ordering::Release);
         }
-        self.engine.apply(&changes, self.durability)
+        applied.map(|()| true)
     }
 
     fn sync(&self) -> Result<()> {
         if self.unsynced.swap(false, Ordering::AcqRel) {
-            self.engine.sync()?;
+            let synced = self.engine.sync();
+            if synced.is_err() {
+                self.unsynced.store(true, Ordering::Release);
+            }
+            return synced;
         }
         Ok(())
     }
@@ -450,5 +451,80 @@ impl<E: Engine> JobStore for KvJobStore<E> {
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         request.validate()?;
         self.writer.delete(request.clone()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobstore_core::ManualClock;
+
+    use super::*;
+    use crate::memory::Told;
+
+    fn relaxed(engine: Told) -> Shared<Told> {
+        Shared::new(engine, StoreClock::default(), Durability::Relaxed)
+    }
+
+    fn step(shared: &Shared<Told>) {
+        let mut transaction = Transaction::new(shared.engine.view().expect("views"));
+        transaction.put(b"key".to_vec(), Vec::new());
+        assert!(shared.apply(transaction).expect("applies"));
+    }
+
+    #[test]
+    fn a_step_that_a_sync_fell_into_is_synced_again() {
+        let shared = Arc::new_cyclic(|shared: &Weak<Shared<Told>>| {
+            let shared = Weak::clone(shared);
+            relaxed(Told::new(move |_| {
+                let shared = shared.upgrade().expect("is there");
+                shared.sync().expect("syncs");
+            }))
+        });
+        shared.unsynced.store(true, Ordering::Release);
+        shared.engine.tell(Ok(()));
+        step(&shared);
+        assert_eq!(shared.engine.left(), 0);
+        shared.engine.tell(Ok(()));
+        shared.sync().expect("syncs");
+        assert_eq!(shared.engine.left(), 0);
+        shared.sync().expect("has nothing to do");
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_tried_again_by_the_next() {
+        let shared = relaxed(Told::new(|_| {}));
+        step(&shared);
+        shared.engine.tell(Err(backend("no space")));
+        assert!(matches!(shared.sync(), Err(Error::Backend { .. })));
+        shared.engine.tell(Ok(()));
+        shared.sync().expect("syncs");
+        assert_eq!(shared.engine.left(), 0);
+    }
+
+    /// sled may lose what it has if it takes a second step before the first is on disk.
+    #[tokio::test]
+    async fn every_step_is_on_disk_before_the_next() {
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&steps);
+        let engine = Told::new(move |durability| {
+            seen.lock().expect("no panic").push(durability);
+        });
+        let clock = ManualClock::new(Timestamp::from_millis(0));
+        let shared = Shared::new(
+            engine,
+            StoreClock::new(Arc::new(clock.clone())),
+            Durability::Immediate,
+        );
+        let writer = Writer::spawn(Arc::new(shared)).expect("starts");
+        let writer = GroupCommit::spawn(writer, 1);
+        let later = NewJob::new("a", "{}").with_next_attempt_at(Timestamp::from_millis(1000));
+        writer.create(vec![later]).await.expect("creates");
+        clock.advance(Duration::from_secs(1));
+        // Comes due, and is claimed.
+        let request = ClaimRequest::new("w", Duration::from_secs(1));
+        let claimed = writer.claim(request).await.expect("claims");
+        assert_eq!(claimed.len(), 1);
+        let steps = steps.lock().expect("no panic").clone();
+        assert_eq!(steps, [Durability::Immediate; 2]);
     }
 }

@@ -87,6 +87,8 @@ impl Engine for Sled {
         // After an error nobody knows how far sled came.
         applied.map_err(|e| Failure::Unknown(error(e)))?;
         match durability {
+            // Not left to a later sync: sled takes what it wrote for durable before it is, and the next
+            // step may be written over what this one replaced.
             Durability::Immediate => self.sync().map_err(Failure::Unknown),
             Durability::Relaxed => Ok(()),
         }

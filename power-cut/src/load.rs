@@ -17,8 +17,31 @@ use tokio::task::JoinSet;
 
 use crate::Random;
 
-/// How many callers work at once.
-const CALLERS: usize = 8;
+/// The work that a store is given.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// How many callers work at once.
+    callers: usize,
+    /// The most jobs in a call.
+    batch: u64,
+}
+
+/// Each run has one of these: what a store merges, and how, depends on them.
+const SHAPES: [Shape; 3] = [
+    Shape {
+        callers: 8,
+        batch: 5,
+    },
+    Shape {
+        callers: 96,
+        batch: 5,
+    },
+    Shape {
+        callers: 16,
+        batch: 50,
+    },
+];
+
 /// Deletes what is finished past this many jobs.
 const KEPT: usize = 500;
 
@@ -57,8 +80,9 @@ pub(crate) async fn load(url: &str, relaxed: bool) -> Result<()> {
         .await?;
     let over: VecDeque<JobId> = over.iter().map(|job| job.id).collect();
     let finished = Arc::new(Mutex::new(over));
-    let mut callers: JoinSet<Result<()>> = (0..CALLERS)
-        .map(|_| work(Arc::clone(&store), Arc::clone(&finished)))
+    let shape = SHAPES[Random::new().below(SHAPES.len() as u64) as usize];
+    let mut callers: JoinSet<Result<()>> = (0..shape.callers)
+        .map(|_| work(Arc::clone(&store), shape.batch, Arc::clone(&finished)))
         .collect();
     // A call that fails is one nobody acknowledged. It ends them all, and whoever started this knows
     // whether it was to be expected.
@@ -91,22 +115,24 @@ async fn open_relaxed(url: &str) -> Result<Arc<dyn JobStore>> {
 /// Jobs that are over and that nobody else will touch.
 type Finished = Arc<Mutex<VecDeque<JobId>>>;
 
-async fn work(store: Arc<dyn JobStore>, finished: Finished) -> Result<()> {
+async fn work(store: Arc<dyn JobStore>, batch: u64, finished: Finished) -> Result<()> {
     let mut random = Random::new();
     loop {
-        create(&*store, &mut random).await?;
+        create(&*store, batch, &mut random).await?;
         let lease = Duration::from_secs(3600);
-        let request = ClaimRequest::new("load", lease).with_limit(1 + random.below(4) as u32);
-        for job in store.claim_jobs(&request).await? {
+        let limit = 1 + random.below(batch) as u32;
+        let request = ClaimRequest::new("load", lease).with_limit(limit);
+        let claimed = store.claim_jobs(&request).await?;
+        for job in &claimed {
             say(&format!("R {} {}", job.id, job.fence));
-            end(&*store, &job, &finished, &mut random).await?;
         }
-        delete(&*store, &finished).await?;
+        end(&*store, &claimed, &finished, &mut random).await?;
+        delete(&*store, batch, &finished).await?;
     }
 }
 
-async fn create(store: &dyn JobStore, random: &mut Random) -> Result<()> {
-    let ids_made: Vec<JobId> = (0..1 + random.below(5))
+async fn create(store: &dyn JobStore, batch: u64, random: &mut Random) -> Result<()> {
+    let ids_made: Vec<JobId> = (0..1 + random.below(batch))
         .map(|_| JobId::generate())
         .collect();
     say(&format!("c{}", ids(ids_made.iter().copied())));
@@ -125,30 +151,31 @@ async fn create(store: &dyn JobStore, random: &mut Random) -> Result<()> {
     Ok(())
 }
 
+/// Ends claimed jobs in one way or another.
 async fn end(
     store: &dyn JobStore,
-    job: &Job,
+    jobs: &[Job],
     finished: &Finished,
     random: &mut Random,
 ) -> Result<()> {
-    let action = match random.below(10) {
-        0 => Action::Cancel,
-        1 | 2 => Action::RetryOrFail {
-            error: "again".to_owned(),
-            policy: RetryPolicy {
-                max_retries: 3,
-                base: Duration::from_millis(1),
-                max: Duration::from_millis(20),
+    let updates = jobs.iter().map(|job| {
+        let action = match random.below(10) {
+            0 => Action::Cancel,
+            1 | 2 => Action::RetryOrFail {
+                error: "again".to_owned(),
+                policy: RetryPolicy {
+                    max_retries: 3,
+                    base: Duration::from_millis(1),
+                    max: Duration::from_millis(20),
+                },
             },
-        },
-        _ => Action::Finish {
-            result: Some(result(job.id, job.fence)),
-        },
-    };
-    let verdicts = store
-        .update_jobs(vec![Update::new(job.claim(), action)])
-        .await?;
-    for verdict in verdicts {
+            _ => Action::Finish {
+                result: Some(result(job.id, job.fence)),
+            },
+        };
+        Update::new(job.claim(), action)
+    });
+    for verdict in store.update_jobs(updates.collect()).await? {
         let job = verdict?;
         say(&format!("U {} {} {}", job.id, job.fence, job.status));
         if job.status.is_finalized() {
@@ -159,10 +186,11 @@ async fn end(
     Ok(())
 }
 
-async fn delete(store: &dyn JobStore, finished: &Finished) -> Result<()> {
+async fn delete(store: &dyn JobStore, batch: u64, finished: &Finished) -> Result<()> {
     let old: Vec<JobId> = {
         let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = finished.len().saturating_sub(KEPT / CALLERS).min(20);
+        let old = finished.len().saturating_sub(KEPT);
+        let old = old.min(4 * batch as usize);
         finished.drain(..old).collect()
     };
     if old.is_empty() {
