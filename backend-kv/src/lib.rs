@@ -26,6 +26,7 @@ pub mod error;
 mod key;
 #[cfg(test)]
 mod memory;
+mod packed;
 mod read;
 mod record;
 mod store;

@@ -17,6 +17,7 @@ use jobstore_core::{
 
 use crate::engine::{Engine, View};
 use crate::key::{self, Key, Place};
+use crate::packed::Unpacked;
 use crate::record::{CHUNK, find, load_all, range, read, readable, scan};
 
 /// How many places a round looks at when not every one counts.
@@ -27,10 +28,10 @@ const COUNT_ROUND: usize = 20_000;
 const MAX_LEASES: usize = 10_000;
 
 pub(crate) fn get<E: Engine>(engine: &E, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
-    let view = engine.view()?;
-    let places: Vec<Option<Place>> = ids.iter().map(|id| find(&*view, *id)).try_collect()?;
+    let view = Unpacked::of(engine)?;
+    let places: Vec<Option<Place>> = ids.iter().map(|id| find(&view, *id)).try_collect()?;
     let known: Vec<Place> = places.iter().flatten().copied().collect();
-    let mut found = load_all(&*view, &known)?.into_iter();
+    let mut found = load_all(&view, &known)?.into_iter();
     let jobs = places.into_iter().map(|place| match place {
         Some(_) => Ok(found.next().transpose()?.flatten().map(|record| record.job)),
         None => Ok(None),
@@ -57,8 +58,8 @@ pub(crate) fn list<E: Engine>(
     loop {
         let wanted = size - list.items.len();
         let limit = if by_range { wanted } else { wanted.max(ROUND) };
-        let view = engine.view()?;
-        let more = walk(&*view, filter, start, page.order, limit, |place, job| {
+        let view = Unpacked::of(engine)?;
+        let more = walk(&view, filter, start, page.order, limit, |place, job| {
             start = Some(place);
             match job {
                 Ok(Some(job)) if matcher.matches(&job) => list.items.push(job),
@@ -262,9 +263,9 @@ pub(crate) fn count<E: Engine>(engine: &E, filter: &JobFilter) -> Result<StatusC
         filter.params.is_none() && filter.lease_expired_by.is_none() && filter.ids.is_none();
     let mut start = None;
     loop {
-        let view = engine.view()?;
+        let view = Unpacked::of(engine)?;
         let more = if by_range {
-            let places = places(&*view, filter, start, Order::Ascending, COUNT_ROUND)?;
+            let places = places(&view, filter, start, Order::Ascending, COUNT_ROUND)?;
             start = places.last().map(|(_, place)| *place);
             let found: HashMap<JobStatus, usize> = places.iter().counts_by(|(status, _)| *status);
             for (status, jobs) in found {
@@ -273,7 +274,7 @@ pub(crate) fn count<E: Engine>(engine: &E, filter: &JobFilter) -> Result<StatusC
             places.len() == COUNT_ROUND
         } else {
             walk(
-                &*view,
+                &view,
                 filter,
                 start,
                 Order::Ascending,

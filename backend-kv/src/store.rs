@@ -25,7 +25,7 @@ use crate::transaction::Transaction;
 use crate::{read, write};
 
 /// The version of the layout of keys and of what they mean.
-const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// Stands before the version, so that a map of another program is not taken for ours.
 const MAGIC: &[u8] = b"jobstore";
 /// How often what was written with [`Durability::Relaxed`] is brought to disk.
@@ -234,13 +234,13 @@ impl<E: Engine> Shared<E> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken while nobody else writes, so that times follow the order of commits.
         let now = self.clock.now();
-        let mut transaction = Transaction::new(self.engine.view()?);
+        let mut transaction = Transaction::of(&self.engine)?;
         if !group.claims().is_empty() {
             // What became due goes where claims find it, in the same step, or, so that memory stays
             // bounded, in some of their own before it: nobody sees a difference.
             while write::promote(&mut transaction, now, MAX_PROMOTED)? == MAX_PROMOTED {
                 let moved = self.apply(transaction)?;
-                transaction = Transaction::new(self.engine.view()?);
+                transaction = Transaction::of(&self.engine)?;
                 if !moved {
                     break;
                 }
@@ -253,7 +253,7 @@ impl<E: Engine> Shared<E> {
 
     /// Takes the step that a transaction came to; says whether it changes anything.
     fn apply(&self, transaction: Transaction<'_>) -> Result<bool, Failure> {
-        let changes = transaction.into_changes();
+        let changes = transaction.into_changes()?;
         if changes.is_empty() {
             return Ok(false);
         }
@@ -281,7 +281,7 @@ impl<E: Engine> Shared<E> {
         while !check.is_done() {
             let repairing = (repair == Repair::Indexes)
                 .then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
-            let mut transaction = Transaction::new(self.engine.view()?);
+            let mut transaction = Transaction::of(&self.engine)?;
             check.round(&mut transaction, each)?;
             if repairing.is_some() {
                 self.apply(transaction)?;
@@ -466,7 +466,7 @@ mod tests {
     }
 
     fn step(shared: &Shared<Told>) {
-        let mut transaction = Transaction::new(shared.engine.view().expect("views"));
+        let mut transaction = Transaction::of(&shared.engine).expect("views");
         transaction.put(b"key".to_vec(), Vec::new());
         assert!(shared.apply(transaction).expect("applies"));
     }

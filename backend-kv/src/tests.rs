@@ -1,5 +1,6 @@
 //! The store on an engine in memory: the suite of every backend, and what only this one has.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,13 +9,14 @@ use async_trait::async_trait;
 use jobstore_conformance::{Capabilities, Harness, Surroundings, Tamper, Tampering};
 use jobstore_core::{
     ClaimRequest, Error, Job, JobFilter, JobId, JobStatus, JobStore, JobStoreExt as _, ManualClock,
-    NewJob, PageRequest, Result, RetryPolicy, Timestamp,
+    NewJob, Order, PageRequest, Result, RetryPolicy, Timestamp,
 };
 
 use crate::memory::Memory;
-use crate::store::{KvJobStore, Options};
+use crate::packed::Unpacked;
+use crate::store::{FORMAT_VERSION, KvJobStore, Options};
 use crate::value::{self, Record};
-use crate::{CheckReport, Difference, Engine as _, Repair, key, record};
+use crate::{CheckReport, Difference, Durability, Engine as _, Repair, View as _, key, record};
 
 struct InMemory;
 
@@ -114,18 +116,35 @@ async fn opened() -> Opened {
 }
 
 impl Opened {
+    fn view(&self) -> Unpacked<'_> {
+        Unpacked::of(&self.memory).expect("shows")
+    }
+
+    fn change(&self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let changes = self.view().pack([(key, value)].into()).expect("packs");
+        let changed = self.memory.apply(&changes, Durability::Immediate);
+        changed.expect("applies");
+    }
+
     fn put(&self, key: Vec<u8>, value: Vec<u8>) {
-        self.memory.0.write().expect("no panic").insert(key, value);
+        self.change(key, Some(value));
     }
 
     fn remove(&self, key: &[u8]) {
-        let gone = self.memory.0.write().expect("no panic").remove(key);
-        assert!(gone.is_some(), "there was such a key");
+        let found = self.view().get(key).expect("reads");
+        assert!(found.is_some(), "there is such a key");
+        self.change(key.to_vec(), None);
+    }
+
+    fn entries(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let view = self.view();
+        let entries = view.range(&[], &[u8::MAX], Order::Ascending);
+        let entries = entries.expect("reads").collect::<Result<_>>();
+        entries.expect("reads")
     }
 
     fn keys(&self) -> Vec<Vec<u8>> {
-        let map = self.memory.0.read().expect("no panic");
-        map.keys().cloned().collect()
+        self.entries().into_keys().collect()
     }
 
     async fn create(&self, job: NewJob) -> Job {
@@ -253,6 +272,34 @@ async fn everything_but_the_jobs_can_be_rebuilt() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_index_that_is_lost_or_damaged_is_told_and_made_again() {
+    let opened = populated().await;
+    let all = opened.entries();
+    let stored = opened.memory.0.read().expect("no panic").clone();
+    let leaves = stored.iter().filter(|(key, _)| !all.contains_key(*key));
+    for (leaf, value) in leaves.clone() {
+        for damaged in [
+            None,
+            Some(vec![]),
+            Some(vec![1, 200]),
+            Some(value[..9].to_vec()),
+        ] {
+            let changes = [(leaf.clone(), damaged)].into();
+            let done = opened.memory.apply(&changes, Durability::Immediate);
+            done.expect("applies");
+            let (report, found) = opened.check(Repair::Indexes).await;
+            assert!(
+                matches!(found[..], [Difference::Missing { .. }, ..]),
+                "{leaf:?}: {found:?}"
+            );
+            assert_eq!(report.repaired, report.differences);
+            assert!(opened.entries() == all, "{leaf:?}");
+        }
+    }
+    assert!(leaves.count() >= 6);
+}
+
+#[tokio::test]
 async fn a_key_held_twice_is_told_and_left_to_people() {
     let opened = opened().await;
     let first = opened
@@ -301,7 +348,7 @@ async fn a_second_job_of_an_id_is_told_and_left_to_people() {
 #[tokio::test]
 async fn an_entry_that_leads_elsewhere_is_told_and_put_right() {
     let opened = populated().await;
-    let all = opened.memory.0.read().expect("no panic").clone();
+    let all = opened.entries();
     let entries = all
         .iter()
         .filter(|(key, value)| key[0] > key::TEXT && !value.is_empty());
@@ -309,8 +356,7 @@ async fn an_entry_that_leads_elsewhere_is_told_and_put_right() {
         let elsewhere = [&[value[0] ^ 1], &value[1..]].concat();
         opened.put(key.clone(), elsewhere);
         assert_ne!(opened.check(Repair::Indexes).await.1, [], "{key:?}");
-        let right = *opened.memory.0.read().expect("no panic") == all;
-        assert!(right, "{key:?}");
+        assert!(opened.entries() == all, "{key:?}");
     }
 }
 
@@ -471,9 +517,11 @@ async fn fields_of_a_later_version_survive_an_update() {
 #[tokio::test]
 async fn another_format_and_other_data_are_refused() {
     let format = vec![key::FORMAT];
-    let later = [&b"jobstore"[..], &[0, 0, 0, 2]].concat();
+    let version = FORMAT_VERSION + 1;
+    let later = [&b"jobstore"[..], &version.to_be_bytes()].concat();
+    let is_later = format!("format has version {version}");
     for (key, value, reason) in [
-        (&format, later, "format has version 2"),
+        (&format, later, &*is_later),
         (&format, b"jobs".to_vec(), "another program"),
         (&vec![7], vec![], "another program"),
     ] {

@@ -5,16 +5,26 @@ use std::ops::Bound::{Excluded, Included};
 
 use jobstore_core::{Order, Result};
 
-use crate::engine::{Changes, Entries, View};
+use crate::engine::{Changes, Engine, Entries, View};
+use crate::packed::Unpacked;
 
 /// Shows the map as it will be, and collects what makes it so.
 pub(crate) struct Transaction<'a> {
-    view: Box<dyn View + 'a>,
+    view: Unpacked<'a>,
     changes: Changes,
 }
 
 impl<'a> Transaction<'a> {
-    pub(crate) fn new(view: Box<dyn View + 'a>) -> Self {
+    /// Begins with what an engine holds.
+    ///
+    /// # Errors
+    ///
+    /// What the engine brings about.
+    pub(crate) fn of<E: Engine>(engine: &'a E) -> Result<Self> {
+        Unpacked::of(engine).map(Self::new)
+    }
+
+    pub(crate) fn new(view: Unpacked<'a>) -> Self {
         Self {
             view,
             changes: Changes::new(),
@@ -33,8 +43,13 @@ impl<'a> Transaction<'a> {
         self.changes.contains_key(key)
     }
 
-    pub(crate) fn into_changes(self) -> Changes {
-        self.changes
+    /// What the engine is to write.
+    ///
+    /// # Errors
+    ///
+    /// What the engine brings about.
+    pub(crate) fn into_changes(self) -> Result<Changes> {
+        self.view.pack(self.changes)
     }
 }
 
@@ -112,7 +127,7 @@ mod tests {
             let stored: BTreeMap<Vec<u8>, Vec<u8>> =
                 stored.into_iter().map(|(key, value)| (key, vec![value])).collect();
             let mut expected = stored.clone();
-            let mut transaction = Transaction::new(Box::new(MapView::new(&stored)));
+            let mut transaction = Transaction::new(Unpacked::new(MapView::new(&stored)));
             for (key, value) in changed {
                 if value < 3 {
                     transaction.remove(key.clone());

@@ -143,7 +143,8 @@ impl Writer {
     }
 }
 
-fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
+/// Writes a varint at the end.
+pub(crate) fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
@@ -153,7 +154,7 @@ fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
 
 /// Takes a varint from the front.
 #[inline]
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     // Lengths and most numbers are one byte.
     if let Some((&byte, rest)) = bytes.split_first()
         && byte < 0x80
