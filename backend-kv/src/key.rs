@@ -21,6 +21,8 @@
 //! Jobs lie in the order in which they are listed, so a page is read in one go, whatever the ids
 //! are that callers gave. An entry says where its job lies, in its key or in its value.
 //!
+//! How the entries of the indexes are laid together in the engine is a matter of [`crate::packed`].
+//!
 //! A pending job is in `WAITING` until a claim finds it due and moves it to `DUE` and
 //! `DUE_BY_NAME`; so no claim reads past jobs whose time has not come. Numbers are big-endian, with
 //! the sign bit of signed ones turned over. Texts end with two zero bytes, and a zero byte in one is
