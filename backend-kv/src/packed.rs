@@ -1,8 +1,8 @@
 //! Entries of an index lie together, many in one value of the engine.
 //!
 //! What one step changes in an index are mostly neighbors: the jobs that many callers create, claim
-//! or finish at once are next to each other in each of them. An engine takes one value of a kilobyte
-//! for little more than one of no bytes, so it is handed a few of these instead of hundreds.
+//! or finish at once are next to each other in each of them. An engine takes one value of half a
+//! kilobyte for little more than one of no bytes, so it is handed a few of these instead of hundreds.
 //!
 //! A range that is packed is cut into leaves. A leaf is one entry of the engine. Its key is the least
 //! that may be in it, and its value holds the entries from there up to the key of the next leaf. Below
@@ -12,7 +12,8 @@
 //!
 //! In a leaf, an entry is the number of bytes that its key shares with the key before, or with the
 //! leaf's own, the rest of its key, and its value, the latter two each after their length. Numbers are
-//! varints.
+//! varints. Where a leaf is damaged, what comes before the damage is read; a check with repair makes the
+//! rest anew from the jobs.
 //!
 //! [`Unpacked`] shows the map as if nothing were packed, and says what to write so that it changes.
 //! Nobody else knows of leaves.

@@ -82,8 +82,10 @@ impl ClaimRequest {
 ///
 /// # Cancel safety
 ///
-/// If a future is dropped, its operation has happened wholly or not at all, and the store and its
-/// connections stay usable. Which of the two can be found out as after an error.
+/// If a future is dropped, its operation happens wholly or not at all, and the store and its
+/// connections stay usable. What had reached the engine may still be carried out after the drop,
+/// as a rule within milliseconds; no moment is promised by which it has been, so what a read shows
+/// right after proves nothing. The same call again is safe, as after an error.
 ///
 /// # Writing a backend
 ///
