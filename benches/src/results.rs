@@ -46,8 +46,10 @@ impl Results {
     /// Adds the command that measures growth anew.
     #[must_use]
     pub fn also_measured_by(mut self, command: String) -> Self {
-        let first = self.about.command.lines().next().unwrap_or_default();
-        self.about.command = format!("{first}\n{command}");
+        let mut commands: Vec<&str> = self.about.command.lines().collect();
+        commands.retain(|earlier| *earlier != command);
+        commands.push(&command);
+        self.about.command = commands.join("\n");
         self
     }
 }

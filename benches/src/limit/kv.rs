@@ -1,9 +1,10 @@
 //! sled and redb driven directly: the jobs in the order of listing and the same indexes beside them as
 //! the store keeps, in one tree, as durably.
 //!
-//! What differs: each entry of an index is one of the engine, where the store lays many into one; no job is unreadable, none becomes due later than it is made, texts are not cut in
-//! pieces, values have no versions, and nothing is checked but that a job is there and runs under the
-//! claim given. A page is read by one scan, which is what the store does as well.
+//! What differs: each entry of an index is one of the engine, where the store lays many into one. No
+//! job is unreadable, none becomes due later than it is made, texts are not cut in pieces, values have
+//! no versions, and nothing is checked but that a job is there and runs under the claim given. A page
+//! is read by one scan, which is what the store does as well.
 
 use std::collections::HashMap;
 use std::fs::File;

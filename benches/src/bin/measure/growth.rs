@@ -10,7 +10,7 @@ use jobstore_benches::{Case, DataSet, Engine, Ground, Listing, Run, Side, filter
 
 use crate::Options;
 
-/// More jobs than this are not walked over, nor made again for the engine by itself.
+/// More jobs than this are not walked over, nor made again for the engine by itself unless asked for.
 const MOST: usize = 1_000_000;
 /// The case that reads all jobs where params are not indexed, which is not done over more than [`MOST`].
 const READS_ALL: &str = "params that ten have";
@@ -140,11 +140,10 @@ async fn walk(options: &Options, place: &Place, results: &mut Results) {
     }
 }
 
-/// Beside which of these numbers of jobs the engine is measured by itself, if beside several.
+/// Beside which of these numbers of jobs the engine is measured by itself, unless told.
 pub(crate) fn limits(sizes: &[usize]) -> Vec<usize> {
     let limits = sizes.iter().copied().filter(|rows| *rows <= MOST);
-    let limits: Vec<usize> = limits.collect();
-    if limits.len() > 1 { limits } else { Vec::new() }
+    limits.collect()
 }
 
 /// The cases that the engine knows by itself, on places of its own beside as many jobs: what it makes

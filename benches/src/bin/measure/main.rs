@@ -46,6 +46,10 @@ pub(crate) struct Options {
         default_value = "1000,10000,100000,1000000"
     )]
     growth: Vec<usize>,
+    /// The sizes at which growth of the engine driven directly is measured; those of `--growth` up to a
+    /// million unless given
+    #[arg(long, value_delimiter = ',')]
+    engine_growth: Option<Vec<usize>>,
     /// Only growth, added to what is in the file already
     #[arg(long)]
     only_growth: bool,
@@ -66,10 +70,15 @@ impl Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let mut sizes = options.growth.clone();
-    sizes.retain(|rows| *rows > 0);
-    sizes.sort_unstable();
-    sizes.dedup();
+    let sizes = in_order(&options.growth);
+    // One size alone says nothing of growth; what was measured of several stays then.
+    let mut limits = match &options.engine_growth {
+        Some(limits) => in_order(limits),
+        None => growth::limits(&sizes),
+    };
+    if limits.len() < 2 {
+        limits.clear();
+    }
     if options.only_fill {
         growth::fill(&options, &sizes).await;
         return Ok(());
@@ -79,8 +88,6 @@ async fn main() -> anyhow::Result<()> {
         false => compare(&options).await?,
     };
     write(&options, &results)?;
-    // One size alone says nothing of growth; what was measured of several stays then.
-    let limits = growth::limits(&sizes);
     results.figures.retain(|figure| {
         let sizes = if figure.side == "limit" {
             &limits
@@ -97,6 +104,15 @@ async fn main() -> anyhow::Result<()> {
     growth::measure_limit(&options, &limits, &mut results).await;
     write(&options, &results)?;
     Ok(())
+}
+
+/// The sizes that are meant, each once.
+fn in_order(sizes: &[usize]) -> Vec<usize> {
+    let mut sizes = sizes.to_vec();
+    sizes.retain(|rows| *rows > 0);
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 fn read(options: &Options) -> anyhow::Result<Results> {

@@ -122,8 +122,8 @@ fn targets(all: &[Results]) -> String {
 fn growth_targets(all: &[Results]) -> String {
     let mut text = format!(
         "\nGrowth: a page and a claim beside the most rows measured may cost at most {} times what they cost \
-         beside ten thousand. Beside it, by how much the engine driven directly became dearer, which is measured \
-         beside no more than a million.\n\n\
+         beside ten thousand. Beside it, by how much the engine driven directly became dearer, beside as \
+         many, or as many as stand behind it.\n\n\
          | | | rows | times the cost | | the engine |\n| --- | --- | --- | --- | --- | --- |\n",
         target::GROWTH
     );
