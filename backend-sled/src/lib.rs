@@ -38,9 +38,9 @@
 //!
 //! # Speed
 //!
-//! sled allocates and frees whole pages, on several threads, and glibc's allocator takes a third of its
-//! time. A program that makes jemalloc its allocator (`tikv-jemallocator`) gets 1.2 to 1.8 times the rate of
-//! creates, claims and finishes.
+//! sled allocates and frees whole pages, on several threads, which glibc's allocator is slow at. A program
+//! that makes jemalloc its allocator (`tikv-jemallocator`) gets 1.2 to 1.5 times the rate of creates,
+//! claims and finishes.
 #![forbid(unsafe_code)]
 
 mod engine;

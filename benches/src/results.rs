@@ -38,7 +38,7 @@ pub struct About {
     pub version: String,
     /// What a returned call means, and with which settings.
     pub settings: String,
-    /// The command; a second line is the one that measured growth later.
+    /// The command; further lines are those that measured growth later.
     pub command: String,
 }
 
