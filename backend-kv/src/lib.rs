@@ -24,6 +24,7 @@ mod check;
 mod engine;
 pub mod error;
 mod key;
+mod leaf;
 #[cfg(test)]
 mod memory;
 mod packed;

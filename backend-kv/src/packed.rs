@@ -10,29 +10,18 @@
 //! leaf where it belongs. A leaf without entries is not kept: what belongs there then belongs to the
 //! leaf before.
 //!
-//! In a leaf, an entry is the number of bytes that its key shares with the key before, or with the
-//! leaf's own, the rest of its key, and its value, the latter two each after their length. Numbers are
-//! varints. Where a leaf is damaged, what comes before the damage is read; a check with repair makes the
-//! rest anew from the jobs.
-//!
 //! [`Unpacked`] shows the map as if nothing were packed, and says what to write so that it changes.
-//! Nobody else knows of leaves.
+//! Nobody else knows of leaves; [`crate::leaf`] has what is in one.
+
+use std::iter::Peekable;
+use std::vec;
 
 use itertools::Itertools as _;
 use jobstore_core::{Order, Result};
 
 use crate::engine::{Changes, Each, Engine, Entries, View};
 use crate::key;
-use crate::value::{push_varint, take_varint};
-
-/// From this size on a leaf is cut when it grows: some fifteen entries.
-///
-/// Larger ones gain calls that change neighbors little, and cost those that change entries far from
-/// each other, such as the ends of jobs that have run for long.
-const FULL: usize = 512;
-
-/// A key and its value.
-type Entry = (Vec<u8>, Vec<u8>);
+use crate::leaf::{self, Changed, Entry, Reader};
 
 /// Whether the entries of a range are packed.
 ///
@@ -97,14 +86,15 @@ impl<'a> Unpacked<'a> {
                 None => key.first() == Some(&range),
             });
             let old = found.as_deref().unwrap_or_default();
+            let old = Reader::new(&leaf, old, next.as_deref());
             let Some(changed) = Changed::by(inside, &leaf, old) else {
                 continue;
             };
-            if changed.leaf.is_empty() {
+            if changed.is_empty() {
                 packed.extend(found.map(|_| (leaf, None)));
                 continue;
             }
-            let leaves = cut(leaf, changed);
+            let leaves = leaf::cut(leaf, changed);
             packed.extend(leaves.into_iter().map(|(key, value)| (key, Some(value))));
         }
         Ok(packed.into_iter().collect())
@@ -134,7 +124,7 @@ impl View for Unpacked<'_> {
         let Some((leaf, value)) = self.leaf_of(range, key)? else {
             return Ok(None);
         };
-        let mut reader = Reader::new(&leaf, &value);
+        let mut reader = Reader::new(&leaf, &value, None);
         while let Some((other, value)) = reader.entry() {
             if other >= key {
                 return Ok((other == key).then(|| value.to_vec()));
@@ -153,28 +143,14 @@ impl View for Unpacked<'_> {
             None => None,
         };
         let stored = self.0.range(leaf.as_deref().unwrap_or(from), to, order)?;
-        let (from, to) = (from.to_vec(), to.to_vec());
-        Ok(Box::new(stored.flat_map(move |stored| {
-            let (key, value) = match stored {
-                Ok(stored) => stored,
-                Err(error) => return vec![Err(error)],
-            };
-            if packed_range(&key).is_none() {
-                return vec![Ok((key, value))];
-            }
-            let mut inside = Vec::new();
-            let mut reader = Reader::new(&key, &value);
-            while let Some((key, value)) = reader.entry().filter(|(key, _)| *key < &*to) {
-                if key >= &*from {
-                    inside.push(Ok((key.to_vec(), value.to_vec())));
-                }
-                reader.advance();
-            }
-            if order == Order::Descending {
-                inside.reverse();
-            }
-            inside
-        })))
+        Ok(Box::new(Entered {
+            stored: stored.peekable(),
+            from: from.to_vec(),
+            to: to.to_vec(),
+            order,
+            above: None,
+            inside: Vec::new().into_iter(),
+        }))
     }
 
     fn scan(&self, from: &[u8], to: &[u8], order: Order, each: &mut Each<'_>) -> Result<()> {
@@ -191,180 +167,64 @@ impl View for Unpacked<'_> {
     }
 }
 
+/// The entries of a range, out of what the engine has there.
+struct Entered<'a> {
+    stored: Peekable<Entries<'a>>,
+    from: Vec<u8>,
+    to: Vec<u8>,
+    order: Order,
+    /// On the way down, the key of what was passed last.
+    above: Option<Vec<u8>>,
+    /// What is left of the leaf that is being read.
+    inside: vec::IntoIter<Entry>,
+}
+
+impl Entered<'_> {
+    /// Reads a leaf, as far as it is in the range.
+    fn enter(&mut self, leaf: Vec<u8>, value: &[u8]) {
+        let next = match self.order {
+            Order::Ascending => match self.stored.peek() {
+                Some(Ok((next, _))) => Some(next),
+                _ => None,
+            },
+            Order::Descending => self.above.as_ref(),
+        };
+        let mut inside = Vec::new();
+        let mut reader = Reader::new(&leaf, value, next.map(Vec::as_slice));
+        while let Some((key, value)) = reader.entry().filter(|(key, _)| *key < &*self.to) {
+            if key >= &*self.from {
+                inside.push((key.to_vec(), value.to_vec()));
+            }
+            reader.advance();
+        }
+        if self.order == Order::Descending {
+            inside.reverse();
+            self.above = Some(leaf);
+        }
+        self.inside = inside.into_iter();
+    }
+}
+
+impl Iterator for Entered<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        loop {
+            if let Some(entry) = self.inside.next() {
+                return Some(Ok(entry));
+            }
+            match self.stored.next()? {
+                Ok((key, value)) if packed_range(&key).is_some() => self.enter(key, &value),
+                other => return Some(other),
+            }
+        }
+    }
+}
+
 /// Whether all from one key up to another is in one range that is not packed.
 fn is_apart(from: &[u8], to: &[u8]) -> bool {
     let range = from.first().filter(|range| !is_packed(**range));
     range.is_some_and(|range| to <= [range + 1].as_slice())
-}
-
-/// Reads the entries of a leaf, up to where it is damaged.
-struct Reader<'a> {
-    /// What follows the entry.
-    rest: &'a [u8],
-    key: Vec<u8>,
-    /// None at the end.
-    value: Option<&'a [u8]>,
-}
-
-impl<'a> Reader<'a> {
-    /// Stands at the first entry.
-    fn new(leaf: &[u8], value: &'a [u8]) -> Self {
-        let mut reader = Self {
-            rest: value,
-            key: leaf.to_vec(),
-            value: None,
-        };
-        reader.advance();
-        reader
-    }
-
-    /// The entry that it stands at.
-    fn entry(&self) -> Option<(&[u8], &'a [u8])> {
-        self.value.map(|value| (&*self.key, value))
-    }
-
-    fn advance(&mut self) {
-        self.value = None;
-        if self.rest.is_empty() {
-            return;
-        }
-        self.value = self.take();
-        if self.value.is_none() {
-            self.rest = &[];
-            tracing::warn!(
-                range = self.key.first(),
-                "an index is damaged; a check of the store with repair makes it anew"
-            );
-        }
-    }
-
-    fn take(&mut self) -> Option<&'a [u8]> {
-        let shared = take_length(&mut self.rest)?;
-        let key = take_bytes(&mut self.rest)?;
-        let value = take_bytes(&mut self.rest)?;
-        // Out of order, nothing would find it.
-        let ascends = self.key.get(shared..)? <= key;
-        self.key.truncate(shared);
-        self.key.extend_from_slice(key);
-        ascends.then_some(value)
-    }
-}
-
-fn take_length(leaf: &mut &[u8]) -> Option<usize> {
-    usize::try_from(take_varint(leaf)?).ok()
-}
-
-fn take_bytes<'a>(leaf: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = take_length(leaf)?;
-    let (bytes, rest) = leaf.split_at_checked(len)?;
-    *leaf = rest;
-    Some(bytes)
-}
-
-/// Writes the value of a leaf.
-struct Writer {
-    value: Vec<u8>,
-    /// The last key, at first the leaf's.
-    last: Vec<u8>,
-}
-
-impl Writer {
-    fn new(leaf: &[u8]) -> Self {
-        Self {
-            value: Vec::with_capacity(2 * FULL),
-            last: leaf.to_vec(),
-        }
-    }
-
-    /// Adds an entry behind the others.
-    fn push(&mut self, key: &[u8], value: &[u8]) {
-        let shared = key.iter().zip(&self.last).take_while(|(a, b)| a == b);
-        let shared = shared.count();
-        push_varint(&mut self.value, shared as u64);
-        for bytes in [&key[shared..], value] {
-            push_varint(&mut self.value, bytes.len() as u64);
-            self.value.extend_from_slice(bytes);
-        }
-        self.last.truncate(shared);
-        self.last.extend_from_slice(&key[shared..]);
-    }
-}
-
-/// What becomes of a leaf.
-struct Changed {
-    /// Its value, which may be too long.
-    leaf: Vec<u8>,
-    /// Whether everything new comes after everything old.
-    appended: bool,
-}
-
-impl Changed {
-    /// None when nothing is other than it was.
-    fn by(
-        changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
-        leaf: &[u8],
-        value: &[u8],
-    ) -> Option<Self> {
-        let mut old = Reader::new(leaf, value);
-        let mut new = Writer::new(leaf);
-        let (mut differs, mut grown, mut appended) = (false, false, true);
-        for (key, change) in changes {
-            while let Some((before, value)) = old.entry().filter(|(before, _)| *before < &*key) {
-                new.push(before, value);
-                appended &= !grown;
-                old.advance();
-            }
-            let found = old.entry().filter(|(found, _)| *found == key);
-            let found = found.map(|(_, value)| value);
-            differs |= found != change.as_deref();
-            match (found, &change) {
-                (Some(_), _) => old.advance(),
-                (None, Some(_)) => grown = true,
-                (None, None) => {}
-            }
-            if let Some(value) = change {
-                new.push(&key, &value);
-            }
-        }
-        while let Some((after, value)) = old.entry() {
-            new.push(after, value);
-            appended &= !grown;
-            old.advance();
-        }
-        differs.then_some(Self {
-            leaf: new.value,
-            appended,
-        })
-    }
-}
-
-/// Cuts what became of a leaf into leaves.
-///
-/// Where entries are added behind the others, more will come there: the leaves before are left full.
-/// Elsewhere all are left with the same room.
-fn cut(key: Vec<u8>, changed: Changed) -> Vec<Entry> {
-    let whole = changed.leaf;
-    if whole.len() <= FULL {
-        return vec![(key, whole)];
-    }
-    let size = match changed.appended {
-        true => FULL,
-        false => whole.len().div_ceil(whole.len().div_ceil(FULL)),
-    };
-    let mut leaves = Vec::new();
-    let mut reader = Reader::new(&key, &whole);
-    let mut leaf = Writer::new(&key);
-    let mut start = key.clone();
-    while let Some((key, value)) = reader.entry() {
-        if leaf.value.len() >= size {
-            let full = std::mem::replace(&mut leaf, Writer::new(key));
-            leaves.push((std::mem::replace(&mut start, key.to_vec()), full.value));
-        }
-        leaf.push(key, value);
-        reader.advance();
-    }
-    leaves.push((start, leaf.value));
-    leaves
 }
 
 #[cfg(test)]
@@ -374,6 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::leaf::FULL;
     use crate::memory::MapView;
 
     type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -419,7 +280,7 @@ mod tests {
         let leaves = map.iter().filter(|(key, _)| packed_range(key).is_some());
         let with_keys = leaves.map(|(leaf, value)| {
             let mut keys = Vec::new();
-            let mut reader = Reader::new(leaf, value);
+            let mut reader = Reader::new(leaf, value, None);
             while let Some((key, _)) = reader.entry() {
                 keys.push(key.to_vec());
                 reader.advance();
@@ -487,7 +348,7 @@ mod tests {
             let leaves = leaves(&map);
             for (leaf, keys) in &leaves {
                 prop_assert!(keys.first().is_some_and(|first| *leaf <= &**first));
-                prop_assert!(keys.is_sorted());
+                prop_assert!(keys.is_sorted_by(|a, b| a < b));
                 // The last entry may be past it.
                 let last = keys.last().map_or(0, Vec::len);
                 prop_assert!(map[*leaf].len() < FULL + last + 20);
@@ -495,23 +356,6 @@ mod tests {
             for pair in leaves.windows(2) {
                 prop_assert!(pair[0].1.last().is_some_and(|last| &**last < pair[1].0));
             }
-        }
-
-        #[test]
-        fn any_bytes_are_read_as_entries_in_order(
-            leaf in keys(),
-            value in proptest::collection::vec(prop_oneof![0..4_u8, any::<u8>()], 0..60),
-        ) {
-            let mut reader = Reader::new(&leaf, &value);
-            let mut last = leaf;
-            let mut count = 0;
-            while let Some((key, _)) = reader.entry() {
-                prop_assert!(*last <= *key);
-                last = key.to_vec();
-                reader.advance();
-                count += 1;
-            }
-            prop_assert!(count <= value.len());
         }
     }
 

@@ -40,6 +40,7 @@ pub fn value(bytes: &[u8]) {
             damaged.is_listed(&store, order).await;
         }
         asked(&store).await;
+        damaged.is_mended().await;
     });
 }
 
@@ -92,6 +93,23 @@ impl Damaged {
 
     async fn open(&self) -> Result<KvJobStore<Memory>> {
         opened(&Memory(Arc::new(RwLock::new(self.map.clone())))).await
+    }
+
+    /// A check with repair leaves nothing that it says it can repair.
+    async fn is_mended(&self) {
+        let store = self.open().await.expect("opened before");
+        let first = store.check(Repair::Indexes, |_| {}).await;
+        let first = first.unwrap_or_else(|error| panic!("checking: {error:?}"));
+        let left = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&left);
+        let second = store.check(Repair::Indexes, move |difference| {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(difference.clone());
+        });
+        let second = second.await;
+        let second = second.unwrap_or_else(|error| panic!("checking: {error:?}"));
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(second.repaired, 0, "after {first:?}, {second:?}: {left:?}");
     }
 
     async fn is_listed(&self, store: &KvJobStore<Memory>, order: Order) {
