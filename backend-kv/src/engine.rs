@@ -116,12 +116,17 @@ pub trait View {
     ///
     /// What the engine brings about, and what `each` returns.
     fn scan(&self, from: &[u8], to: &[u8], order: Order, each: &mut Each<'_>) -> Result<()> {
-        for entry in self.range(from, to, order)? {
-            let (key, value) = entry?;
-            if each(&key, &value)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        show(self.range(from, to, order)?, each)
     }
+}
+
+/// Shows entries until no more are wanted.
+pub(crate) fn show(entries: Entries<'_>, each: &mut Each<'_>) -> Result<()> {
+    for entry in entries {
+        let (key, value) = entry?;
+        if each(&key, &value)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -19,7 +19,7 @@ use std::vec;
 use itertools::Itertools as _;
 use jobstore_core::{Order, Result};
 
-use crate::engine::{Changes, Each, Engine, Entries, View};
+use crate::engine::{Changes, Each, Engine, Entries, View, show};
 use crate::key;
 use crate::leaf::{self, Changed, Entry, Reader};
 
@@ -157,13 +157,7 @@ impl View for Unpacked<'_> {
         if is_apart(from, to) {
             return self.0.scan(from, to, order, each);
         }
-        for entry in self.range(from, to, order)? {
-            let (key, value) = entry?;
-            if each(&key, &value)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        show(self.range(from, to, order)?, each)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
-use crate::{cargo, run};
+use crate::{cargo, root, run};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,8 +46,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn bench(options: &Options) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = root.canonicalize().context("the project is gone")?;
+    let root = root().canonicalize().context("the project is gone")?;
     let folder: PathBuf = match options.short {
         true => root.join("target/bench-short"),
         false => root.join("docs/benchmarks"),

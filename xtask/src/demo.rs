@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{cargo, display, run};
+use crate::{cargo, display, root, run};
 
 /// What a job runs: takes the path out of its params and hashes the file.
 const CHECKSUM: &str = r#"sha256sum "$(sed 's/.*":"//; s/".*//')""#;
@@ -23,7 +23,7 @@ pub(crate) fn demo() -> Result<()> {
     let directory = tempfile::tempdir().context("could not make a directory")?;
     let jobs = directory.path().join("jobs.jsonl");
     let url = format!("sqlite://{}", directory.path().join("jobs.db").display());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let command = |args: &[&str]| {
         let mut command = Command::new(&jobstore);
         command.args(args).env("JOBSTORE_URL", &url);

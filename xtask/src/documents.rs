@@ -6,14 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{cargo, run, servers};
+use crate::{cargo, root, run, servers};
 
 /// Tells the tests of backends where to add what they found.
 pub(crate) const VARIABLE: &str = "JOBSTORE_CONFORMANCE_RECORDS";
 
 /// An empty folder for what tests find.
 pub(crate) fn records() -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/conformance-records");
+    let folder = root().join("target/conformance-records");
     if folder.exists() {
         fs::remove_dir_all(&folder).context("the records of before cannot be removed")?;
     }

@@ -14,6 +14,7 @@ mod servers;
 use std::{
     env,
     ffi::OsString,
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -159,6 +160,14 @@ fn galera(jobs: u32) -> Result<()> {
 ///
 /// Takes the binary from `CARGO`, which cargo sets for what it runs, so that
 /// `cargo +nightly xtask` keeps to that toolchain in every step.
+/// The project's folder. Cargo says which when it runs this program: one that was built in another clone,
+/// with a target folder that both share, would take that clone's for it.
+fn root() -> PathBuf {
+    let here = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+        .join("..")
+}
+
 fn cargo(args: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args.split_whitespace());

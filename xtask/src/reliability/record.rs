@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::part::{Lengths, Outcome, Part, name};
 use super::{Backend, What};
 use crate::documents::today;
+use crate::root;
 
 /// Adds a line, and tells it.
 pub(super) fn add(part: &Part, lengths: Lengths, outcome: &Outcome) -> Result<()> {
@@ -145,10 +146,6 @@ fn said_by(program: &str, args: &[&str]) -> Result<String> {
         .output();
     let output = output.with_context(|| format!("could not start {program}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn path() -> PathBuf {

@@ -46,8 +46,8 @@ pub(crate) struct Options {
         default_value = "1000,10000,100000,1000000"
     )]
     growth: Vec<usize>,
-    /// The sizes at which growth of the engine driven directly is measured; those of `--growth` up to a
-    /// million unless given
+    /// The sizes, at least two, at which growth of the engine driven directly is measured; those of
+    /// `--growth` up to a million unless given
     #[arg(long, value_delimiter = ',')]
     engine_growth: Option<Vec<usize>>,
     /// Only growth, added to what is in the file already
