@@ -50,8 +50,8 @@ impl Opening {
 
 /// One ordered map of bytes to bytes on disk, with atomic steps, used by one process.
 ///
-/// The store calls all of it on threads that may block, and writes from one thread at a time. A
-/// panic of the engine reaches no caller: the call it happened in fails.
+/// The store calls all of it on threads that may block, but for [`view_now`](Self::view_now), and writes
+/// from one thread at a time. A panic of the engine reaches no caller: the call it happened in fails.
 pub trait Engine: fmt::Debug + Send + Sync + Sized + 'static {
     /// The engine's name, for people.
     const NAME: &'static str;
@@ -74,6 +74,20 @@ pub trait Engine: fmt::Debug + Send + Sync + Sized + 'static {
     ///
     /// What the engine brings about.
     fn view(&self) -> Result<Box<dyn View + '_>>;
+
+    /// As [`view`](Self::view), if that waits for nobody else; none if it would.
+    ///
+    /// The store calls this on threads of its callers, which are not to be held up, and reads little
+    /// there: a job, a page. It goes to a thread that may block when there is none, as is given here, or
+    /// when reading takes long, because it comes from a slow disk. An engine whose views are never in the
+    /// way of a step, nor a step in theirs, should give them.
+    ///
+    /// # Errors
+    ///
+    /// What the engine brings about.
+    fn view_now(&self) -> Result<Option<Box<dyn View + '_>>> {
+        Ok(None)
+    }
 
     /// Takes one step, wholly or not at all. When this returns, what [`Durability`] says holds of
     /// this step and of all before it. A store whose steps are [`Durability::Immediate`] takes no

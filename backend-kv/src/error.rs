@@ -29,3 +29,10 @@ pub fn incompatible(reason: impl Into<String>) -> Error {
         reason: reason.into(),
     }
 }
+
+/// Says that an engine panicked, without its message, which may quote what it was about.
+pub(crate) fn panicked(engine: &str) -> Error {
+    backend(format!(
+        "{engine} panicked; its message is on standard error"
+    ))
+}

@@ -16,13 +16,17 @@
 //! # Runtime
 //!
 //! Engines block, so what reads runs on tokio's blocking threads, and what writes on one thread of the
-//! store's. The task that hands it work runs on the runtime that opened the store; when that is gone,
+//! store's. A small read (jobs by up to 100 ids, a page of up to 100 without params and leases) is tried
+//! on its caller's thread first, for a fifth of a millisecond, where the engine
+//! [lets it](Engine::view_now): when the engine has it in memory, going to another thread and back would
+//! take longer than the read. The task that hands it work runs on the runtime that opened the store; when that is gone,
 //! calls that write return [`Error::Unavailable`](jobstore_core::Error::Unavailable).
 #![forbid(unsafe_code)]
 
 mod check;
 mod engine;
 pub mod error;
+mod glance;
 mod key;
 mod leaf;
 #[cfg(test)]

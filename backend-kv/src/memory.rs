@@ -44,6 +44,13 @@ impl Engine for Memory {
         Ok(Box::new(Locked(self.0.read().expect("no panic"))))
     }
 
+    fn view_now(&self) -> Result<Option<Box<dyn View + '_>>> {
+        Ok(match self.0.try_read() {
+            Ok(map) => Some(Box::new(Locked(map))),
+            Err(_) => None,
+        })
+    }
+
     fn apply(&self, changes: &Changes, _: Durability) -> Result<(), Failure> {
         let mut map = self.0.write().expect("no panic");
         for (key, value) in changes {

@@ -19,7 +19,8 @@ use std::vec;
 use itertools::Itertools as _;
 use jobstore_core::{Order, Result};
 
-use crate::engine::{Changes, Each, Engine, Entries, View, show};
+use crate::engine::{Changes, Each, Entries, View, show};
+use crate::glance::Source;
 use crate::key;
 use crate::leaf::{self, Changed, Entry, Reader};
 
@@ -49,13 +50,13 @@ fn packed_range(key: &[u8]) -> Option<u8> {
 pub(crate) struct Unpacked<'a>(Box<dyn View + 'a>);
 
 impl<'a> Unpacked<'a> {
-    /// Shows what an engine holds.
+    /// Shows what there is.
     ///
     /// # Errors
     ///
     /// What the engine brings about.
-    pub(crate) fn of<E: Engine>(engine: &'a E) -> Result<Self> {
-        engine.view().map(Self)
+    pub(crate) fn of(source: &'a dyn Source) -> Result<Self> {
+        source.view().map(Self)
     }
 
     #[cfg(test)]

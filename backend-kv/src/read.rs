@@ -15,7 +15,8 @@ use jobstore_core::{
     Timestamp,
 };
 
-use crate::engine::{Engine, View};
+use crate::engine::View;
+use crate::glance::Source;
 use crate::key::{self, Key, Place};
 use crate::packed::Unpacked;
 use crate::record::{CHUNK, find, load_all, range, read, readable, scan};
@@ -27,8 +28,8 @@ const COUNT_ROUND: usize = 20_000;
 /// The most expired leases that are sorted; where there are more, the running jobs are walked.
 const MAX_LEASES: usize = 10_000;
 
-pub(crate) fn get<E: Engine>(engine: &E, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
-    let view = Unpacked::of(engine)?;
+pub(crate) fn get(source: &dyn Source, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
+    let view = Unpacked::of(source)?;
     let places: Vec<Option<Place>> = ids.iter().map(|id| find(&view, *id)).try_collect()?;
     let known: Vec<Place> = places.iter().flatten().copied().collect();
     let mut found = load_all(&view, &known)?.into_iter();
@@ -40,8 +41,8 @@ pub(crate) fn get<E: Engine>(engine: &E, ids: &[JobId]) -> Result<Vec<Option<Job
 }
 
 /// Lists from the place after which the page starts, as [`PageRequest::start`] gave it.
-pub(crate) fn list<E: Engine>(
-    engine: &E,
+pub(crate) fn list(
+    source: &dyn Source,
     filter: &JobFilter,
     page: &PageRequest,
     mut start: Option<Place>,
@@ -58,7 +59,7 @@ pub(crate) fn list<E: Engine>(
     loop {
         let wanted = size - list.items.len();
         let limit = if by_range { wanted } else { wanted.max(ROUND) };
-        let view = Unpacked::of(engine)?;
+        let view = Unpacked::of(source)?;
         let more = walk(&view, filter, start, page.order, limit, |place, job| {
             start = Some(place);
             match job {
@@ -256,14 +257,14 @@ fn leases(view: &dyn View, by: Timestamp) -> Result<Option<Vec<Place>>> {
     Ok(Some(found))
 }
 
-pub(crate) fn count<E: Engine>(engine: &E, filter: &JobFilter) -> Result<StatusCounts> {
+pub(crate) fn count(source: &dyn Source, filter: &JobFilter) -> Result<StatusCounts> {
     let matcher = filter.compile()?;
     let mut counts = StatusCounts::default();
     let by_range =
         filter.params.is_none() && filter.lease_expired_by.is_none() && filter.ids.is_none();
     let mut start = None;
     loop {
-        let view = Unpacked::of(engine)?;
+        let view = Unpacked::of(source)?;
         let more = if by_range {
             let places = places(&view, filter, start, Order::Ascending, COUNT_ROUND)?;
             start = places.last().map(|(_, place)| *place);

@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::check::{Check, CheckReport, Difference, Repair};
 use crate::engine::{Durability, Engine, Opening};
-use crate::error::{backend, incompatible, unavailable};
+use crate::error::{incompatible, panicked, unavailable};
+use crate::glance::{Glances, Source};
 use crate::key::{self, Key};
 use crate::transaction::Transaction;
 use crate::{read, write};
@@ -195,17 +196,9 @@ async fn blocking<E: Engine, T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) if error.is_panic() => Err(panicked::<E>()),
+        Err(error) if error.is_panic() => Err(panicked(E::NAME)),
         Err(_) => Err(unavailable("the runtime is shutting down")),
     }
-}
-
-/// Says that the engine panicked, without its message, which may quote what it was about.
-fn panicked<E: Engine>() -> Error {
-    backend(format!(
-        "{} panicked; its message is on standard error",
-        E::NAME
-    ))
 }
 
 /// What the handles of a store share.
@@ -217,6 +210,7 @@ struct Shared<E: Engine> {
     writing: Mutex<()>,
     /// Whether something was applied with [`Durability::Relaxed`] since the last sync began.
     unsynced: AtomicBool,
+    glances: Glances,
 }
 
 impl<E: Engine> Shared<E> {
@@ -227,6 +221,7 @@ impl<E: Engine> Shared<E> {
             durability,
             writing: Mutex::new(()),
             unsynced: AtomicBool::new(false),
+            glances: Glances::new(),
         }
     }
 
@@ -331,7 +326,7 @@ impl Writer {
         let write = move || {
             for (group, reply) in received {
                 let done = catch_unwind(AssertUnwindSafe(|| shared.commit(&group)));
-                let done = done.unwrap_or_else(|_| Err(Failure::Unknown(panicked::<E>())));
+                let done = done.unwrap_or_else(|_| Err(Failure::Unknown(panicked(E::NAME))));
                 // An error means that the runtime went away meanwhile.
                 let _ = reply.send(done);
             }
@@ -387,6 +382,32 @@ impl<E: Engine> KvJobStore<E> {
         let shared = Arc::clone(&self.shared);
         blocking::<E, _>(move || work(&shared)).await
     }
+
+    /// Reads what is little: on this thread when that is done in a moment, else where it may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl Fn(&dyn Source) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Shared {
+            engine, glances, ..
+        } = &*self.shared;
+        if let Some(done) = glances.read(engine, &read).await {
+            return done;
+        }
+        self.run(move |shared| shared.glances.measure(|| read(&shared.engine)))
+            .await
+    }
+}
+
+/// The most jobs that a small read looks at.
+const FEW: usize = 100;
+
+/// Whether a page is found by looking at about as many jobs as it has, and these are few.
+fn is_small(filter: &JobFilter, page: &PageRequest) -> bool {
+    page.size as usize <= FEW
+        && filter.params.is_none()
+        && filter.lease_expired_by.is_none()
+        && filter.ids.as_ref().is_none_or(|ids| ids.len() <= FEW)
 }
 
 impl<E: Engine> Clone for KvJobStore<E> {
@@ -420,6 +441,9 @@ impl<E: Engine> JobStore for KvJobStore<E> {
     async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
         validate::ids(ids)?;
         let ids = ids.to_vec();
+        if ids.len() <= FEW {
+            return self.read(move |source| read::get(source, &ids)).await;
+        }
         self.run(move |shared| read::get(&shared.engine, &ids))
             .await
     }
@@ -427,6 +451,10 @@ impl<E: Engine> JobStore for KvJobStore<E> {
     async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<PagedList<Job>> {
         let start = page.start(&filter.compile()?)?;
         let (filter, page) = (filter.clone(), page.clone());
+        if is_small(&filter, &page) {
+            let read = move |source: &dyn Source| read::list(source, &filter, &page, start);
+            return self.read(read).await;
+        }
         self.run(move |shared| read::list(&shared.engine, &filter, &page, start))
             .await
     }
@@ -459,6 +487,7 @@ mod tests {
     use jobstore_core::ManualClock;
 
     use super::*;
+    use crate::error::backend;
     use crate::memory::Told;
 
     fn relaxed(engine: Told) -> Shared<Told> {

@@ -44,6 +44,11 @@ impl Engine for Redb {
         }
     }
 
+    // A transaction that reads has a snapshot, and is in nobody's way.
+    fn view_now(&self) -> Result<Option<Box<dyn View + '_>>> {
+        self.view().map(Some)
+    }
+
     fn apply(&self, changes: &Changes, durability: Durability) -> Result<(), Failure> {
         let write = || -> Result<redb::WriteTransaction, redb::Error> {
             let mut transaction = self.0.begin_write()?;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,10 +66,17 @@ impl Engine for Sled {
     }
 
     fn view(&self) -> Result<Box<dyn View + '_>> {
-        Ok(Box::new(SledView {
-            db: &self.db,
-            _steps: self.steps.read().unwrap_or_else(PoisonError::into_inner),
-        }))
+        let steps = self.steps.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.view_between(steps))
+    }
+
+    fn view_now(&self) -> Result<Option<Box<dyn View + '_>>> {
+        let steps = match self.steps.try_read() {
+            Ok(steps) => steps,
+            Err(TryLockError::Poisoned(steps)) => steps.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        Ok(Some(self.view_between(steps)))
     }
 
     fn apply(&self, changes: &Changes, durability: Durability) -> Result<(), Failure> {
@@ -102,6 +109,15 @@ impl Engine for Sled {
             blob.and_then(|blob| blob.sync_all()).map_err(io_error)?;
         }
         self.log.sync_all().map_err(io_error)
+    }
+}
+
+impl Sled {
+    fn view_between<'a>(&'a self, steps: RwLockReadGuard<'a, ()>) -> Box<dyn View + 'a> {
+        Box::new(SledView {
+            db: &self.db,
+            _steps: steps,
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ impl<E: Engine> Surroundings for Place<E> {
     }
 
     fn requests(&self) -> Option<u64> {
-        Some(counter(&self.path()).load(Relaxed))
+        Some(counter(&self.path()).asked())
     }
 
     fn kill(&self) -> Option<&dyn Crash> {
@@ -186,9 +186,28 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// How many keys engines at this path were asked for, and how many entries they read and wrote.
-fn counter(path: &Path) -> Arc<AtomicU64> {
-    static COUNTERS: Mutex<BTreeMap<PathBuf, Arc<AtomicU64>>> = Mutex::new(BTreeMap::new());
+/// How many keys engines at a path were asked for, and how many entries they read and wrote.
+#[derive(Debug, Default)]
+struct Counter {
+    requests: AtomicU64,
+    is_asked: AtomicBool,
+}
+
+impl Counter {
+    fn add(&self, requests: u64) {
+        self.requests.fetch_add(requests, Relaxed);
+    }
+
+    /// The count. From now on all reads take the way on which none is begun twice.
+    fn asked(&self) -> u64 {
+        self.is_asked.store(true, Relaxed);
+        self.requests.load(Relaxed)
+    }
+}
+
+/// That of the engines at this path.
+fn counter(path: &Path) -> Arc<Counter> {
+    static COUNTERS: Mutex<BTreeMap<PathBuf, Arc<Counter>>> = Mutex::new(BTreeMap::new());
     let mut counters = COUNTERS.lock().expect("no panic");
     Arc::clone(counters.entry(path.to_owned()).or_default())
 }
@@ -197,7 +216,7 @@ fn counter(path: &Path) -> Arc<AtomicU64> {
 #[derive(Debug)]
 struct Counted<E> {
     engine: E,
-    requests: Arc<AtomicU64>,
+    requests: Arc<Counter>,
 }
 
 impl<E: Engine> Engine for Counted<E> {
@@ -211,14 +230,19 @@ impl<E: Engine> Engine for Counted<E> {
     }
 
     fn view(&self) -> Result<Box<dyn View + '_>> {
-        Ok(Box::new(CountedView {
-            view: self.engine.view()?,
-            requests: &self.requests,
-        }))
+        self.engine.view().map(|view| self.counted(view))
+    }
+
+    fn view_now(&self) -> Result<Option<Box<dyn View + '_>>> {
+        if self.requests.is_asked.load(Relaxed) {
+            return Ok(None);
+        }
+        let view = self.engine.view_now()?;
+        Ok(view.map(|view| self.counted(view)))
     }
 
     fn apply(&self, changes: &Changes, durability: Durability) -> Result<(), Failure> {
-        self.requests.fetch_add(changes.len() as u64, Relaxed);
+        self.requests.add(changes.len() as u64);
         self.engine.apply(changes, durability)
     }
 
@@ -227,21 +251,30 @@ impl<E: Engine> Engine for Counted<E> {
     }
 }
 
+impl<E> Counted<E> {
+    fn counted<'a>(&'a self, view: Box<dyn View + 'a>) -> Box<dyn View + 'a> {
+        Box::new(CountedView {
+            view,
+            requests: &self.requests,
+        })
+    }
+}
+
 struct CountedView<'a> {
     view: Box<dyn View + 'a>,
-    requests: &'a AtomicU64,
+    requests: &'a Counter,
 }
 
 impl View for CountedView<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.requests.fetch_add(1, Relaxed);
+        self.requests.add(1);
         self.view.get(key)
     }
 
     fn range<'a>(&'a self, from: &[u8], to: &[u8], order: Order) -> Result<Entries<'a>> {
         let entries = self.view.range(from, to, order)?;
         Ok(Box::new(entries.inspect(|_| {
-            self.requests.fetch_add(1, Relaxed);
+            self.requests.add(1);
         })))
     }
 }
