@@ -73,7 +73,8 @@ pub trait Dialect: Driver {
 
     /// What tells each version of a row from every other, as text, where the engine has that: a row can
     /// be read without a lock, and written if it is still what was read. Where it has that, an UPDATE
-    /// returns rows.
+    /// may stand in a WITH, and text that is no number fails to be one as a
+    /// [conflict](Self::is_conflict).
     const ROW_VERSION: Option<&'static str> = None;
 
     /// What a row is known by besides its id, where that finds it sooner.

@@ -26,6 +26,8 @@ mod options;
 mod params;
 #[cfg(test)]
 mod plan;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use jobstore_core::{Error, Job, JobId, Lease, Result, Timestamp};
@@ -172,8 +174,11 @@ impl Dialect for Postgres {
 
     fn is_conflict(error: &sqlx::Error) -> bool {
         // Serialization failure, deadlock, a row that somebody else inserted meanwhile, a lock that
-        // was not to be had in time.
-        matches!(code(error).as_deref(), Some("40001" | "40P01" | "23505"))
+        // was not to be had in time, an update that undid itself.
+        matches!(
+            code(error).as_deref(),
+            Some("40001" | "40P01" | "23505" | "22P02")
+        )
     }
 
     fn error(error: sqlx::Error) -> Error {
@@ -233,7 +238,7 @@ fn of_server(code: &str, message: &str, severity: Option<PgSeverity>) -> Error {
         (_, "57014") => unavailable("the server stopped a statement that took too long"),
         ("57", _) => unavailable("the server ended the connection: it was told to, or stops"),
         ("08", _) => unavailable("the connection to the server failed"),
-        ("40", _) | (_, "23505" | "55P03") => {
+        ("40", _) | (_, "23505" | "55P03" | "22P02") => {
             unavailable("other writers were in the way for too long")
         }
         (_, "25006") => {

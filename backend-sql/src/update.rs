@@ -1,6 +1,6 @@
 //! Updates: rows are read, core says what becomes of each, and what changed is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jobstore_core::{
     Applied, Clock as _, Error, Job, JobId, Result, StoreClock, Timestamp, Update,
@@ -45,9 +45,9 @@ pub(crate) async fn update<D: Dialect>(
     Ok(decided.verdicts)
 }
 
-/// Applies updates of one job without a transaction: reads the row, and writes it if it is still of the
-/// version that was read. Otherwise, or where a key is to be looked for, writes nothing and returns none,
-/// and [`update`] must do it.
+/// Applies updates without a transaction: reads the rows, and writes them if all are still of the versions
+/// that were read. Otherwise, or where a key is to be looked for, writes nothing and returns none, and
+/// [`update`] must do it.
 ///
 /// Nobody else changes the job of a worker, so that hardly ever happens, and it takes two round trips
 /// instead of four. `version` is [`Dialect::ROW_VERSION`].
@@ -62,11 +62,11 @@ pub(crate) async fn update_unlocked<D: Dialect>(
     statement.push(D::jobs_by(D::PRIMARY_KEY)).push(" WHERE id");
     D::push_one_of(&mut statement, row::id_values(&ids));
     let mut jobs = HashMap::new();
-    let mut seen = None;
+    let mut versions = BTreeSet::new();
     let each = |row: &D::Row| {
         let found = row::find::<D>(row);
         jobs.extend(found.id().map(|id| (id, found.job)));
-        seen = D::text(row, row::WIDTH).ok().flatten();
+        versions.extend(D::text(row, row::WIDTH).ok().flatten());
     };
     wire.fetch(statement, each).await?;
     if !keys_to_take(&jobs).is_empty() {
@@ -79,26 +79,57 @@ pub(crate) async fn update_unlocked<D: Dialect>(
     if decided.changed == Changed::default() {
         return Ok(Some(decided.verdicts));
     }
+    let mut jobs: Vec<&Job> = decided.written().collect();
+    // So locked, as everywhere, in the order of ids.
+    jobs.sort_unstable_by_key(|job| job.id);
+    let rows = jobs.iter().map(|job| decided.changed.values(job, now));
+    let rows: Vec<Vec<Value>> = rows.collect();
+    if fitting(&rows, wire.packet)
+        .flat_map(D::update_pieces)
+        .count()
+        > 1
+    {
+        return Ok(None);
+    }
     let columns = decided.changed.names();
-    let rows = decided.written();
-    let rows: Vec<Vec<Value>> = rows.map(|job| decided.changed.values(job, now)).collect();
-    let mut statement = QueryBuilder::<D>::new("");
-    // Of one row all is said outright, and the condition stands at the end.
-    D::push_update(&mut statement, &columns, &rows);
-    statement.push(format_args!(" AND {version} = "));
-    D::push_value(&mut statement, Value::Text(seen));
-    statement.push(" RETURNING id");
-    let mut is_written = false;
-    wire.fetch(statement, |_| is_written = true).await?;
-    Ok(is_written.then_some(decided.verdicts))
+    let statement = unlocked_statement::<D>(version, &columns, &rows, versions);
+    let mut written = 0;
+    let each = |row: &D::Row| written = D::int(row, 0).ok().flatten().unwrap_or_default();
+    match wire.fetch(statement, each).await {
+        Err(Failure::Conflict(_)) => Ok(None),
+        done => Ok(done.map(|()| (written > 0).then_some(decided.verdicts))?),
+    }
 }
 
-/// Whether all updates are of one job.
-pub(crate) fn is_of_one_job<'a>(mut updates: impl Iterator<Item = &'a Update>) -> bool {
-    let Some(first) = updates.next() else {
-        return false;
-    };
-    updates.all(|update| update.target.id() == first.target.id())
+/// Writes all of these rows or none, and gives how many it wrote: all that are not of one of these versions
+/// any more have been changed.
+///
+/// Which row had which version need not be said. One that was read together with the others, and was
+/// changed after that, was changed by a transaction of which none of them had shown anything yet.
+pub(crate) fn unlocked_statement<D: Dialect>(
+    version: &str,
+    columns: &[&str],
+    rows: &[Vec<Value>],
+    versions: BTreeSet<String>,
+) -> QueryBuilder<D> {
+    let mut statement = QueryBuilder::<D>::new("WITH written AS (");
+    D::push_update(&mut statement, columns, rows);
+    statement.push(format_args!(" AND {version}"));
+    D::push_one_of(
+        &mut statement,
+        versions.into_iter().map(Value::from).collect(),
+    );
+    statement.push(" RETURNING 1) SELECT CASE WHEN count(*) IN (0, ");
+    D::push_value(
+        &mut statement,
+        i64::try_from(rows.len()).unwrap_or(i64::MAX).into(),
+    );
+    // No number, so this fails, and what it says can be read in the server's log.
+    statement.push(
+        ") THEN count(*) ELSE CAST('none of these jobs, ' || count(*) || ' are as they were' \
+         AS BIGINT) END FROM written",
+    );
+    statement
 }
 
 /// The jobs that the updates are of.

@@ -57,7 +57,6 @@ impl<D: Dialect> Writer<D> {
             && group.creates().is_empty()
             && group.claims().is_empty()
             && group.deletes().is_empty()
-            && update::is_of_one_job(group.updates().iter().flatten())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the planner makes of the statements, asked of a server whose statistics are of another time.
 
+use std::collections::BTreeSet;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::change::Changed;
 use crate::dialect::{ClaimBy, Columns, Dialect as _, Driver as _, Ids, Statement};
 use crate::read::{branches, page_statement};
 use crate::row::{self, EVERY_COLUMN};
+use crate::update::unlocked_statement;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -25,7 +27,7 @@ enum Jobs {
 }
 
 /// A connection set as the store's are, and a schema of its own.
-async fn connect(test: &str) -> (PgConnection, String) {
+pub(super) async fn connect(test: &str) -> (PgConnection, String) {
     let url = std::env::var("JOBSTORE_TEST_POSTGRES").expect(
         "JOBSTORE_TEST_POSTGRES is not set; `cargo xtask test` starts a server and sets it",
     );
@@ -45,7 +47,7 @@ async fn connect(test: &str) -> (PgConnection, String) {
     (connection, name)
 }
 
-async fn run(connection: &mut PgConnection, sql: String) {
+pub(super) async fn run(connection: &mut PgConnection, sql: String) {
     let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql)));
     done.await.expect("runs");
 }
@@ -201,6 +203,12 @@ async fn no_statement_reads_more_when_statistics_are_of_another_time() {
             Postgres::push_update(&mut update, &Changed::ALL.names(), &rows);
             let update = plan(&mut connection, update).await;
             found.push((update, vec!["jobs_pkey"], "an update"));
+            let versions = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
+            let version = Postgres::ROW_VERSION.expect("it has some");
+            let names = Changed::ALL.names();
+            let update = unlocked_statement(version, &names, &rows, versions);
+            let update = plan(&mut connection, update).await;
+            found.push((update, vec!["jobs_pkey"], "an update without a lock"));
         }
         let mut delete = Statement::new("");
         Postgres::push_delete(&mut delete, row::id_values(&[job.id, other.id]));
