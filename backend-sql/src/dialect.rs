@@ -17,7 +17,7 @@ use crate::row::{self, COLUMNS, Place};
 use crate::wire::Wire;
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(crate) use rows::filled;
+pub(crate) use rows::{FINE_LENGTHS, filled};
 pub(crate) use rows::{LENGTHS, are_alike, fits, fitting, pieces, push_rows, push_set};
 
 /// The differences of one engine, each with its reason in the engine's file.
@@ -88,9 +88,11 @@ pub trait Dialect: Driver {
     /// How many jobs come over at once, where that is quicker than a row for each.
     const PACKED: Option<&'static Packed> = None;
 
-    /// Whether statements of a transaction go to the engine together with the next, or with its end,
-    /// where nothing of what they say is needed before.
+    /// Whether several statements go to the engine as one text.
     const JOINS: bool = false;
+
+    /// Whether a claim is one statement.
+    const CLAIMS_ALONE: bool = false;
 
     /// Numbers of rows that statements are written for, the most first. A statement that says the
     /// same about `n` rows exists in these lengths only, so that each connection's cache of prepared
@@ -103,7 +105,12 @@ pub trait Dialect: Driver {
 
     /// Splits rows into pieces that one statement can hold.
     fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
-        pieces(rows, LENGTHS[0])
+        pieces(rows, &LENGTHS)
+    }
+
+    /// Splits rows into pieces that one insert can hold.
+    fn insert_pieces(rows: &[Vec<Value>]) -> Vec<&[Vec<Value>]> {
+        Self::pieces(rows).collect()
     }
 
     /// Writes `INSERT INTO jobs (…) VALUES …` for many rows at once.

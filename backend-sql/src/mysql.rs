@@ -31,7 +31,9 @@ use sqlx::{MySql, Row as _};
 
 pub use options::{MySqlOptions, Settings};
 
-use crate::dialect::{Dialect, Driver as _, Statement, TextForm, Value, pieces};
+use crate::dialect::{
+    Dialect, Driver as _, FINE_LENGTHS, LENGTHS, Statement, TextForm, Value, pieces,
+};
 use crate::error::{Failure, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
 use crate::row::{COLUMNS, Place};
@@ -81,7 +83,12 @@ impl Dialect for MySql {
 
     // Each row of an update that tells them apart is compared with all rows of its statement.
     fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
-        pieces(rows, 64)
+        pieces(rows, &LENGTHS[2..])
+    }
+
+    // An insert tells no rows apart.
+    fn insert_pieces(rows: &[Vec<Value>]) -> Vec<&[Vec<Value>]> {
+        pieces(rows, &FINE_LENGTHS).collect()
     }
 
     fn update_pieces(rows: &[Vec<Value>]) -> Vec<&[Vec<Value>]> {
@@ -225,6 +232,8 @@ fn of_server(number: u16) -> Error {
         1040 | 1203 | 1226 => unavailable("the server has no connection left"),
         1021 | 1114 | 1030 | 1026 => unavailable("the server's disk is full, or fails"),
         1037 | 1038 | 1041 => unavailable("the server is out of memory"),
+        // So nothing is tried again by the store.
+        1180 => unavailable("the server failed as it committed; what was asked may have happened"),
         1053 | 1077 | 1079 | 1927 | 4031 => {
             unavailable("the server ended the connection: it was told to, or stops")
         }

@@ -73,6 +73,7 @@ impl Dialect for Postgres {
     const LOCK_FREE_ROWS: &'static str = " FOR UPDATE SKIP LOCKED";
     // The transaction that wrote it.
     const ROW_VERSION: Option<&'static str> = Some("CAST(jobs.xmin AS TEXT)");
+    const CLAIMS_ALONE: bool = true;
     const PRIMARY_KEY: &'static str = "jobs_pkey";
     const TABLES: &'static str = "SELECT relname::text FROM pg_class \
         WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \

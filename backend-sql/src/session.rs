@@ -36,7 +36,8 @@ pub(crate) struct Habits {
     pub begin: Cow<'static, str>,
     /// Whether a statement that reads needs no transaction around it.
     pub reads_alone: bool,
-    /// Whether a statement that writes needs no transaction around it.
+    /// Whether a statement that writes needs no transaction around it, when it is all that a transaction
+    /// would have, because it waits for no other writer before it begins.
     pub writes_alone: bool,
     /// Whether connections keep statements prepared.
     pub prepares: bool,
@@ -243,11 +244,11 @@ impl<D: Dialect> Session<'_, D> {
         }
     }
 
-    /// Begins a transaction: now, or with its first statement.
+    /// Begins a transaction: with its first statement, or now, where a connection may come with one open.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         let begin = self.owner.habits.begin.to_string();
         self.begun = true;
-        if D::JOINS && self.owner.habits.keep {
+        if self.owner.habits.keep {
             self.held.begin = Some(begin);
             return Ok(());
         }
@@ -293,24 +294,42 @@ impl<D: Dialect> Session<'_, D> {
     /// Commits, with what was held back.
     async fn commit(&mut self) -> Result<(), Failure> {
         let mut held = std::mem::take(&mut self.held);
-        if let Some(mut write) = held.write.take() {
-            write.push("; COMMIT");
-            let write = held.with_begin(write).map_err(Failure::of::<D>)?;
-            let prepares = self.owner.habits.prepares;
-            let Err(error) = D::execute(self, write, prepares).await else {
-                return Ok(());
-            };
-            // What is undone now was not committed. An error that ended the transaction by itself does
-            // not say which of the two statements it is of.
-            let undone = D::run(self, "ROLLBACK".to_owned()).await;
-            return Err(match undone {
-                Ok(()) => Failure::of::<D>(error),
-                Err(_) => Failure::Unknown(D::error(error)),
-            });
-        }
-        if held.begin.is_some() {
+        let Habits {
+            prepares,
+            writes_alone,
+            ..
+        } = self.owner.habits;
+        match held.write.take() {
+            // All that there is to the transaction.
+            Some(write) if held.begin.is_some() && writes_alone => {
+                let done = D::execute(self, write, prepares).await;
+                return done.map_err(Failure::of::<D>);
+            }
+            Some(mut write) if D::JOINS => {
+                write.push("; COMMIT");
+                let write = held.with_begin(write).map_err(Failure::of::<D>)?;
+                let Err(error) = D::execute(self, write, prepares).await else {
+                    return Ok(());
+                };
+                // What is undone now was not committed. An error that ended the transaction by itself
+                // does not say which of the two statements it is of.
+                let undone = D::run(self, "ROLLBACK".to_owned()).await;
+                return Err(match undone {
+                    Ok(()) => Failure::of::<D>(error),
+                    Err(_) => Failure::Unknown(D::error(error)),
+                });
+            }
+            Some(write) => {
+                if let Some(begin) = held.begin.take() {
+                    let begun = D::run(self, begin).await;
+                    begun.map_err(Failure::of::<D>)?;
+                }
+                let written = D::execute(self, write, prepares).await;
+                written.map_err(Failure::of::<D>)?;
+            }
             // Nothing was asked of the engine.
-            return Ok(());
+            None if held.begin.is_some() => return Ok(()),
+            None => {}
         }
         match D::run(self, "COMMIT".to_owned()).await {
             Err(error) if D::is_conflict(&error) => Err(Failure::of::<D>(error)),

@@ -18,7 +18,7 @@ use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool};
 
 use crate::claim::reading;
 use crate::dialect::{
-    ClaimBy, Dialect, Ids, Packed, Statement, TextForm, Value, filled, push_rows,
+    ClaimBy, Dialect, FINE_LENGTHS, Ids, Packed, Statement, TextForm, Value, filled, push_rows,
 };
 use crate::error::{Failure, FailureExt as _, backend, incompatible, unavailable};
 use crate::migrate::{self, Migration};
@@ -78,9 +78,7 @@ impl Dialect for Sqlite {
     // What is sent is a way to SQLite's thread and back, which costs more than most statements.
     const JOINS: bool = true;
     // And more than filling one up.
-    const LENGTHS: &'static [usize] = &[
-        1000, 768, 512, 384, 256, 192, 128, 100, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1,
-    ];
+    const LENGTHS: &'static [usize] = &FINE_LENGTHS;
 
     fn pieces<T: Sync>(rows: &[T]) -> impl Iterator<Item = &[T]> + Send {
         rows.chunks(Self::LENGTHS[0])
@@ -307,7 +305,7 @@ impl SqliteOptions {
             // to write, and no waiting would help it.
             begin: "BEGIN IMMEDIATE".into(),
             reads_alone: true,
-            // So that times follow the order of commits, also among processes.
+            // Another process may have to be waited for, and the time is taken after that.
             writes_alone: false,
             prepares: true,
             packet: usize::MAX,

@@ -1,4 +1,7 @@
 //! How statements go to the engine: one by one, or several together.
+//!
+//! A transaction begins with its first statement, and what it writes last is held back until its end. If
+//! that is all, and the engine allows it, one statement is sent instead of three.
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,8 +70,8 @@ impl<D: Dialect> Wire<'_, D> {
     pub(crate) async fn execute(&mut self, statement: Statement<D>) -> Result<(), Failure> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let now = match &mut self.held {
-            Some(held) if D::JOINS => held.write.replace(statement),
-            _ => Some(statement),
+            Some(held) => held.write.replace(statement),
+            None => Some(statement),
         };
         match now {
             Some(statement) => self.send(statement).await,
@@ -84,6 +87,12 @@ impl<D: Dialect> Wire<'_, D> {
         }
     }
 
+    /// Sends what was held back, for who goes on by the connection itself.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), Failure> {
+        self.send_held().await?;
+        self.begin().await
+    }
+
     async fn send_held(&mut self) -> Result<(), Failure> {
         match self.held.as_mut().and_then(|held| held.write.take()) {
             Some(write) => self.send(write).await,
@@ -92,15 +101,16 @@ impl<D: Dialect> Wire<'_, D> {
     }
 
     async fn send(&mut self, statement: Statement<D>) -> Result<(), Failure> {
-        let statement = self.with_begin(statement)?;
+        let statement = self.with_begin(statement).await?;
         let done = D::execute(self.connection, statement, self.prepares).await;
         done.map_err(Failure::of::<D>)
     }
 
-    fn with_begin(&mut self, statement: Statement<D>) -> Result<Statement<D>, Failure> {
+    /// The statement, behind the beginning of the transaction unless that was sent.
+    async fn with_begin(&mut self, statement: Statement<D>) -> Result<Statement<D>, Failure> {
         match &mut self.held {
-            Some(held) => held.with_begin(statement).map_err(Failure::of::<D>),
-            None => Ok(statement),
+            Some(held) if D::JOINS => held.with_begin(statement).map_err(Failure::of::<D>),
+            _ => self.begin().await.map(|()| statement),
         }
     }
 
@@ -110,7 +120,7 @@ impl<D: Dialect> Wire<'_, D> {
         F: FnMut(&D::Row) + Send,
     {
         self.send_held().await?;
-        let statement = self.with_begin(statement)?;
+        let statement = self.with_begin(statement).await?;
         self.sent.fetch_add(1, Ordering::Relaxed);
         let done = D::fetch(self.connection, statement, self.prepares, each).await;
         done.map_err(Failure::of::<D>)
@@ -145,8 +155,7 @@ impl<D: Dialect> Wire<'_, D> {
     pub(crate) async fn run(&mut self, sql: impl Into<String>) -> Result<(), Failure> {
         let sql = sql.into();
         self.sent.fetch_add(1, Ordering::Relaxed);
-        self.send_held().await?;
-        self.begin().await?;
+        self.catch_up().await?;
         self.run_now(sql).await
     }
 

@@ -51,7 +51,7 @@ pub(crate) async fn create<D: Dialect>(
         .flatten()
         .flat_map(|creations| created(creations));
     let rows: Vec<Vec<Value>> = inserts.map(|job| row::values(job, now)).collect();
-    for rows in fitting(&rows, wire.packet).flat_map(D::pieces) {
+    for rows in fitting(&rows, wire.packet).flat_map(D::insert_pieces) {
         let mut statement = QueryBuilder::<D>::new("");
         D::push_insert(&mut statement, INSERT_COLUMNS, rows, ids);
         wire.execute(statement).await?;

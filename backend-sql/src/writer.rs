@@ -37,10 +37,12 @@ impl<D: Dialect> Engine for Writer<D> {
                     }
                 }
             }
-            if !session.writes_alone() || !is_one_statement::<D>(group) {
+            if !session.writes_alone() || !is_one_claim::<D>(group) {
                 session.begin().await?;
             }
-            let done = write::<D>(&mut session.wire(self.claim_by), &self.clock, group).await;
+            let waits = !session.writes_alone() || !group.claims().is_empty();
+            let mut wire = session.wire(self.claim_by);
+            let done = write::<D>(&mut wire, &self.clock, group, waits).await;
             session.end(done).await
         });
         done.await
@@ -71,36 +73,33 @@ fn only_updates(updates: Vec<Vec<Result<Job>>>) -> Answers {
     }
 }
 
-/// Whether the group is written by one statement, which is a transaction by itself.
-fn is_one_statement<D: Dialect>(group: &Group) -> bool {
-    if !group.updates().is_empty() || !group.deletes().is_empty() {
-        return false;
-    }
-    let (creates, claims) = (group.creates(), group.claims());
-    if claims.is_empty() {
-        // A given id or a key has to be looked for.
-        let mut jobs = creates.iter().flatten();
-        let new = jobs.all(|job| job.id.is_none() && job.unique_key.is_none());
-        let rows = vec![(); creates.iter().map(Vec::len).sum()];
-        return new && D::pieces(&rows).count() < 2;
-    }
+/// Whether the group is one statement that claims, which is a transaction by itself.
+fn is_one_claim<D: Dialect>(group: &Group) -> bool {
+    let claims = group.claims();
     let mut others = claims
         .windows(2)
         .filter(|pair| pair[0].job_names != pair[1].job_names);
-    creates.is_empty() && others.next().is_none()
+    D::CLAIMS_ALONE
+        && group.creates().is_empty()
+        && group.updates().is_empty()
+        && group.deletes().is_empty()
+        && others.next().is_none()
 }
 
 async fn write<D: Dialect>(
     wire: &mut Wire<'_, D>,
     clock: &StoreClock,
     group: &Group,
+    waits: bool,
 ) -> Result<Answers, Failure> {
     let creates: Vec<&[NewJob]> = group.creates().iter().map(Vec::as_slice).collect();
     let claims: Vec<&ClaimRequest> = group.claims().iter().collect();
     let updates = update::update::<D>(wire, &updates(group), clock).await?;
-    // Taken inside the transaction, so that times follow the order of commits where one waits for
-    // another.
-    wire.begin().await?;
+    if waits {
+        // So the time is taken inside the transaction, and times follow the order of commits where one
+        // waits for another.
+        wire.begin().await?;
+    }
     let now = clock.now();
     let creates = write::create::<D>(wire, &creates, now).await?;
     let claims = claim::claim::<D>(wire, &claims, now).await?;

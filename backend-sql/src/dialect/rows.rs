@@ -13,11 +13,20 @@ pub(crate) fn are_alike(rows: &[Vec<Value>], column: usize) -> bool {
 /// See [`Dialect::LENGTHS`].
 pub(crate) const LENGTHS: [usize; 6] = [1000, 256, 64, 16, 4, 1];
 
-/// Splits rows into as few pieces, of at most so many rows, as statements of these lengths allow.
-pub(crate) fn pieces<T: Sync>(mut rows: &[T], most: usize) -> impl Iterator<Item = &[T]> + Send {
+/// Lengths of which every number of rows takes one or two, or one that is filled up to them.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) const FINE_LENGTHS: [usize; 20] = [
+    1000, 768, 512, 384, 256, 192, 128, 100, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1,
+];
+
+/// Splits rows into as few pieces as statements of these lengths allow, the most first.
+pub(crate) fn pieces<'a, T: Sync>(
+    mut rows: &'a [T],
+    lengths: &'static [usize],
+) -> impl Iterator<Item = &'a [T]> + Send {
     std::iter::from_fn(move || {
-        let most = most.min(rows.len());
-        let length = LENGTHS.into_iter().find(|length| *length <= most)?;
+        let mut lengths = lengths.iter().copied();
+        let length = lengths.find(|length| *length <= rows.len())?;
         let (piece, rest) = rows.split_at(length);
         rows = rest;
         Some(piece)

@@ -180,8 +180,7 @@ impl MySqlOptions {
         let habits = Habits {
             begin: begin.into(),
             reads_alone: own,
-            // A claim takes several statements.
-            writes_alone: false,
+            writes_alone: own,
             prepares: true,
             keep: own,
             bound: Some(self.call_timeout),

@@ -96,6 +96,7 @@ async fn take(
     let columns = changed.names();
     let rows = running.iter().map(|job| changed.values(job, now));
     let rows: Vec<Vec<Value>> = rows.collect();
+    wire.catch_up().await?;
     for rows in fitting(&rows, wire.packet).flat_map(update_pieces) {
         let (these, others) = pending.split_at(rows.len());
         pending = others;
