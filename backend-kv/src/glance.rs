@@ -64,13 +64,24 @@ impl Glances {
     ) -> Option<Result<T>> {
         let start = Instant::now();
         let done = self.take(engine, start, read)?;
-        let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let turn = self.turn.fetch_add(took, Ordering::Relaxed);
-        if Duration::from_nanos(turn.saturating_add(took)) > TURN {
-            self.turn.store(0, Ordering::Relaxed);
+        if self.is_turn_over(start.elapsed()) {
             tokio::task::yield_now().await;
         }
         Some(done)
+    }
+
+    /// Counts a read that is done. One may have taken long between two looks at the clock.
+    fn is_turn_over(&self, took: Duration) -> bool {
+        if took > MOMENT {
+            self.are_tried.store(false, Ordering::Relaxed);
+        }
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.turn.fetch_add(took, Ordering::Relaxed);
+        let is_over = Duration::from_nanos(before.saturating_add(took)) > TURN;
+        if is_over {
+            self.turn.store(0, Ordering::Relaxed);
+        }
+        is_over
     }
 
     fn take<T, E: Engine>(
@@ -248,6 +259,24 @@ mod tests {
         assert!(!glances.are_tried.load(Ordering::Relaxed));
         glances.learn(MOMENT / 4);
         assert!(glances.are_tried.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn none_is_tried_after_one_that_was_done_but_took_long() {
+        let glances = Glances::new();
+        assert!(!glances.is_turn_over(MOMENT / 2));
+        assert!(glances.are_tried.load(Ordering::Relaxed));
+        assert!(!glances.is_turn_over(2 * MOMENT));
+        assert!(!glances.are_tried.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn others_have_their_turn_each_millisecond_of_reading() {
+        let glances = Glances::new();
+        for _ in 0..3 {
+            let turns = (0..11).map(|_| glances.is_turn_over(TURN / 10));
+            assert_eq!(turns.filter(|is_over| *is_over).count(), 1);
+        }
     }
 
     #[test]
