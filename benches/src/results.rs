@@ -67,7 +67,7 @@ pub struct Figure {
     pub batch: usize,
     /// Beside this many other jobs.
     pub rows: usize,
-    /// `store`, `limit` (the engine driven directly), `apart` (the same on a thread that may block),
+    /// `store`, `limit` (the engine driven directly),
     /// `single` (for many callers, a step for each call) or `group` (for many callers, merged).
     pub side: String,
     /// Jobs per second, in each round.

@@ -8,7 +8,6 @@ use jobstore::{
     Action, Claim, ClaimRequest, Job, JobFilter, JobId, JobStore, PageRequest, PageToken,
     Timestamp, Update,
 };
-use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use crate::limit::{Limit, OWNER, Page, Raw, Write};
@@ -20,9 +19,6 @@ pub enum Side {
     Store(Arc<dyn JobStore>),
     /// The engine driven directly by one caller at a time.
     Limit(Arc<Mutex<Box<dyn Limit>>>),
-    /// The same, pages read on a thread that may block: an engine that blocks its caller is driven so
-    /// by everybody who has other tasks to go on with.
-    Apart(Arc<Mutex<Box<dyn Limit>>>),
     /// The engine driven directly for many callers.
     Raw(Raw),
 }
@@ -76,7 +72,7 @@ impl Side {
     pub async fn write(&self, call: Write) -> Vec<Claim> {
         match self {
             Self::Store(store) => write(&**store, call).await,
-            Self::Limit(limit) | Self::Apart(limit) => {
+            Self::Limit(limit) => {
                 let answers = limit.lock().await.write(vec![call]).await;
                 answers
                     .into_iter()
@@ -107,15 +103,6 @@ impl Side {
                 let size = listing.request.size as usize;
                 limit.lock().await.page(listing.after, size).await.into()
             }
-            Self::Apart(limit) => {
-                let (limit, after) = (Arc::clone(limit), listing.after);
-                let size = listing.request.size as usize;
-                let page = tokio::task::spawn_blocking(move || {
-                    let page = async { limit.lock().await.page(after, size).await };
-                    Handle::current().block_on(page)
-                });
-                page.await.expect("no panic").into()
-            }
             Self::Raw(_) => panic!("pages are read by one caller"),
         }
     }
@@ -141,7 +128,6 @@ impl fmt::Debug for Side {
         f.write_str(match self {
             Self::Store(_) => "Store",
             Self::Limit(_) => "Limit",
-            Self::Apart(_) => "Apart",
             Self::Raw(_) => "Raw",
         })
     }

@@ -56,6 +56,9 @@ pub(crate) struct Options {
     /// Only make the data sets of growth, which are kept
     #[arg(long)]
     only_fill: bool,
+    /// Only the comparisons whose names have this in them, for a look while working: nothing is written
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["growth", "engine_growth", "only_growth", "only_fill", "out"])]
+    only: Option<String>,
     /// Where to write
     #[arg(long, default_value = "measured.json")]
     out: PathBuf,
@@ -87,6 +90,9 @@ async fn main() -> anyhow::Result<()> {
         true => read(&options)?.also_measured_by(about::command()),
         false => compare(&options).await?,
     };
+    if options.only.is_some() {
+        return Ok(());
+    }
     write(&options, &results)?;
     results.figures.retain(|figure| {
         let sizes = if figure.side == "limit" {
@@ -182,18 +188,13 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
     let lifecycles = |batch| Case::write("lifecycle", 1, batch);
     compared.turns(&lifecycles(1), &alone[..1]).await;
     compared.turns(&lifecycles(100), &alone).await;
-    let apart = match (&sides.limit, engine) {
-        (Side::Limit(limit), Engine::Sled | Engine::Redb) => Some(Side::Apart(Arc::clone(limit))),
-        _ => None,
-    };
-    let readers = [alone[0], alone[1], ("apart", apart.as_ref())];
     let first = Case::page("first page", Listing::default());
-    compared.turns(&first, &readers).await;
+    compared.turns(&first, &alone).await;
     // Each side has a place in the middle of its own.
     let mut deep = sides.store.deep(options.rows / 2).await;
     deep.after = sides.limit.deep(options.rows / 2).await.after;
     let deep = Case::page("page in the middle", deep);
-    compared.turns(&deep, &readers).await;
+    compared.turns(&deep, &alone).await;
     let many = [
         ("store", Some(&sides.store)),
         ("single", sides.single.as_ref()),
@@ -205,6 +206,9 @@ async fn compare(options: &Options) -> anyhow::Result<Results> {
         }
         let mixed = Case::write("mixed", callers, 1);
         compared.turns(&mixed, &many[..1]).await;
+    }
+    if options.only.is_some() {
+        return Ok(compared.results);
     }
     compared.ground.settle().await;
     pick_up::measure(options, &sides.store, &mut compared.results).await;
@@ -230,6 +234,14 @@ impl Comparison<'_> {
     /// A case on each of the sides there are, in turns.
     async fn turns(&mut self, case: &Case, sides: &[(&str, Option<&Side>)]) {
         let options = self.options;
+        let case_name = case.to_string();
+        if options
+            .only
+            .as_ref()
+            .is_some_and(|only| !case_name.contains(only))
+        {
+            return;
+        }
         let mut rounds: Vec<(&str, &Side, usize, Vec<Run>)> = Vec::new();
         for (name, side) in sides {
             if let Some(side) = side {

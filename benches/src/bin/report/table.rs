@@ -162,9 +162,8 @@ fn growth_targets(all: &[Results]) -> String {
 }
 
 /// How the report calls the sides beside the store.
-const SIDES: [(&str, &str); 4] = [
+const SIDES: [(&str, &str); 3] = [
     ("limit", "the engine"),
-    ("apart", "the engine, on a thread that may block"),
     ("single", "a step for each call"),
     ("group", "raw group commit"),
 ];
