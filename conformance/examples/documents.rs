@@ -38,8 +38,12 @@ fn main() -> ExitCode {
         let place = args.iter().position(|arg| arg == name)?;
         args.get(place + 1).cloned()
     };
+    // Cargo says where the clone is that this runs in; one that shares its target folder with others may
+    // have been built in another.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let documents = Documents {
-        docs: Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs"),
+        docs: here.join("../docs"),
         check: args.iter().any(|arg| arg == "--check"),
     };
     let records = after("--records").map(PathBuf::from);
