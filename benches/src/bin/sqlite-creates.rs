@@ -43,18 +43,12 @@ fn tables() -> [Tables; 4] {
         Tables {
             name: "ours, ids of 16 bytes",
             schema: schema().replace("id TEXT NOT NULL", "id BLOB NOT NULL"),
-            insert: |connection, id| {
-                let id = id.as_uuid().as_bytes().as_slice();
-                run(connection, OURS, params![id, NOW, NAME, PARAMS]);
-            },
+            insert: by_16_bytes,
         },
         Tables {
             name: "ours, ids of 16 bytes, two indexes",
             schema: FEW.to_owned(),
-            insert: |connection, id| {
-                let id = id.as_uuid().as_bytes().as_slice();
-                run(connection, OURS, params![id, NOW, NAME, PARAMS]);
-            },
+            insert: by_16_bytes,
         },
         Tables {
             name: "effectum's",
@@ -71,6 +65,11 @@ fn tables() -> [Tables; 4] {
             },
         },
     ]
+}
+
+fn by_16_bytes(connection: &Connection, id: JobId) {
+    let id = id.as_uuid().as_bytes().as_slice();
+    run(connection, OURS, params![id, NOW, NAME, PARAMS]);
 }
 
 const OURS: &str = "INSERT INTO jobs (id, creation_time, job_name, params, timeout, status, \
