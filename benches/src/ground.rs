@@ -109,6 +109,7 @@ pub struct DataSet {
     /// The store.
     pub store: Arc<dyn JobStore>,
     engine: Engine,
+    rows: usize,
     folder: PathBuf,
     // Ended after the store.
     server: Option<Server>,
@@ -142,11 +143,7 @@ impl DataSet {
             let setup = setup.kept_in(folder.join("server"));
             setup.start().expect("the server starts")
         });
-        let url = match &server {
-            None => engine.url(&folder.join("jobs")),
-            Some(server) => server.url(),
-        };
-        let store = open(&url).await;
+        let store = open(&place(engine, server.as_ref(), &folder)).await;
         if !is_made {
             Side::Store(Arc::clone(&store)).fill_others(rows).await;
             // Memory has to be made each time.
@@ -157,9 +154,25 @@ impl DataSet {
         Self {
             store,
             engine,
+            rows,
             folder,
             server,
         }
+    }
+
+    /// How many jobs it was made with.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The private server of an engine that needs one.
+    pub fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
+    }
+
+    /// The store's URL.
+    pub fn url(&self) -> String {
+        place(self.engine, self.server.as_ref(), &self.folder)
     }
 
     /// As [`Ground::settle`].
@@ -209,6 +222,14 @@ impl Engine {
             hasher.write(text.as_bytes());
         }
         hasher.finish()
+    }
+}
+
+/// Where the jobs of a data set are.
+fn place(engine: Engine, server: Option<&Server>, folder: &Path) -> String {
+    match server {
+        None => engine.url(&folder.join("jobs")),
+        Some(server) => server.url(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! MariaDB through `mysql_async`: prepared statements. A claim is a transaction of two, since an
 //! update there gives no rows back.
 //!
-//! The table is the store's, with all its indexes.
+//! The table is the store's, with all its indexes; where a store has made it already, that is taken.
 
 use async_trait::async_trait;
 use jobstore_core::{Claim, JobId, NewJob, Timestamp};
@@ -20,8 +20,12 @@ struct MariaDb(Conn);
 
 pub(super) async fn open(url: &str, writers: usize) -> Vec<Box<dyn Limit>> {
     let mut first = MariaDb::open(url).await;
-    let made = first.0.query_drop(jobstore_sql::mysql::schema());
-    made.await.expect("makes the schema");
+    let there = first.0.query_first("SHOW TABLES LIKE 'jobs'").await;
+    let there: Option<String> = there.expect("answers");
+    if there.is_none() {
+        let made = first.0.query_drop(jobstore_sql::mysql::schema());
+        made.await.expect("makes the schema");
+    }
     let mut limits: Vec<Box<dyn Limit>> = vec![Box::new(Server(first))];
     while limits.len() < writers {
         limits.push(Box::new(Server(MariaDb::open(url).await)));
