@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jobstore_core::{
-    ClaimRequest, Clock, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStore, NewJob,
-    PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
+    Arrivals, ClaimRequest, Clock, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStore,
+    NewJob, PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
 use jobstore_group_commit::{Answers, Engine as Committer, Failure, Group, GroupCommit};
 use tokio::sync::oneshot;
@@ -479,6 +479,11 @@ impl<E: Engine> JobStore for KvJobStore<E> {
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         request.validate()?;
         self.writer.delete(request.clone()).await
+    }
+
+    /// Hears every handle of this store, which no other process has open.
+    fn arrivals(&self) -> Arrivals {
+        self.writer.arrivals()
     }
 }
 

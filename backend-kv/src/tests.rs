@@ -26,6 +26,7 @@ impl Harness for InMemory {
         Capabilities {
             durable: true,
             shared: false,
+            arrivals: true,
         }
     }
 

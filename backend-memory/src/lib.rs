@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jobstore_core::{
-    ClaimRequest, Clock, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore, NewJob,
-    PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
+    Arrivals, Bell, ClaimRequest, Clock, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore,
+    NewJob, PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
 
 use crate::table::Table;
@@ -37,6 +37,7 @@ use crate::table::Table;
 pub struct MemoryJobStore {
     table: Mutex<Table>,
     clock: StoreClock,
+    arrivals: Bell,
 }
 
 impl MemoryJobStore {
@@ -45,6 +46,7 @@ impl MemoryJobStore {
         Self {
             table: Mutex::default(),
             clock: StoreClock::new(clock),
+            arrivals: Bell::default(),
         }
     }
 
@@ -65,7 +67,10 @@ impl JobStore for MemoryJobStore {
         validate::new_jobs(&jobs)?;
         let mut table = self.table();
         let now = self.now();
-        table.create(jobs, now)
+        let created = table.create(jobs, now)?;
+        let new = created.iter().filter(|creation| creation.is_new());
+        self.arrivals.ring_for(new.map(Creation::job));
+        Ok(created)
     }
 
     async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
@@ -106,14 +111,20 @@ impl JobStore for MemoryJobStore {
         validate::updates(&updates)?;
         let mut table = self.table();
         let now = self.now();
-        Ok(updates
+        let updated: Vec<Result<Job>> = updates
             .iter()
             .map(|update| table.update(update, now))
-            .collect())
+            .collect();
+        self.arrivals.ring_for(updated.iter().flatten());
+        Ok(updated)
     }
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         request.validate()?;
         Ok(self.table().delete(request))
+    }
+
+    fn arrivals(&self) -> Arrivals {
+        self.arrivals.listen()
     }
 }

@@ -15,6 +15,7 @@ impl Harness for Memory {
         Capabilities {
             durable: false,
             shared: true,
+            arrivals: true,
         }
     }
 

@@ -22,6 +22,7 @@
 //! The connection of a dropped call that reads is closed, never handed on half used.
 
 mod claim;
+mod notices;
 mod options;
 mod params;
 #[cfg(test)]

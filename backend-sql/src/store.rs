@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jobstore_core::{
-    ClaimRequest, Clock, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore, NewJob,
-    PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
+    Arrivals, ClaimRequest, Clock, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore,
+    NewJob, PageRequest, PagedList, Result, StatusCounts, StoreClock, Timestamp, Update, validate,
 };
 use jobstore_group_commit::GroupCommit;
 
@@ -24,6 +24,13 @@ pub struct SqlJobStore<D: Dialect> {
     clock: Arc<StoreClock>,
     claim_by: ClaimBy,
     statements: Statements,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
+}
+
+/// Where an engine passes on hints of what other processes write.
+pub(crate) trait Elsewhere: Send + Sync {
+    /// Has whoever has these told of it.
+    fn tell(&self, arrivals: &Arrivals);
 }
 
 /// How many statements a store has sent to its engine: what its calls cost, whatever else the machine
@@ -70,6 +77,21 @@ impl<D: Dialect> SqlJobStore<D> {
             clock,
             claim_by,
             statements,
+            elsewhere: None,
+        }
+    }
+
+    /// Hints of what this store and its clones write.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn near(&self) -> Arrivals {
+        self.writer.arrivals()
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn with_elsewhere(self, elsewhere: Arc<dyn Elsewhere>) -> Self {
+        Self {
+            elsewhere: Some(elsewhere),
+            ..self
         }
     }
 
@@ -122,6 +144,7 @@ impl<D: Dialect> Clone for SqlJobStore<D> {
             clock: Arc::clone(&self.clock),
             claim_by: self.claim_by,
             statements: self.statements.clone(),
+            elsewhere: self.elsewhere.clone(),
         }
     }
 }
@@ -193,5 +216,16 @@ impl<D: Dialect> JobStore for SqlJobStore<D> {
         self.readers
             .bounded(self.writer.delete(request.clone()))
             .await?
+    }
+
+    /// Hears this store and its clones; on PostgreSQL every store of the schema, in whatever process,
+    /// unless [notices](crate::postgres::PostgresOptions::with_notices) are off. A job that was created
+    /// [in a transaction of the caller's](SqlJobStore::create_jobs_in) is not told of.
+    fn arrivals(&self) -> Arrivals {
+        let arrivals = self.writer.arrivals();
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.tell(&arrivals);
+        }
+        arrivals
     }
 }

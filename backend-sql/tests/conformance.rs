@@ -26,6 +26,7 @@ impl Harness for SqliteFile {
         Capabilities {
             durable: true,
             shared: true,
+            arrivals: true,
         }
     }
 
@@ -129,6 +130,7 @@ impl Harness for SqliteMemory {
         Capabilities {
             durable: false,
             shared: true,
+            arrivals: true,
         }
     }
 

@@ -23,6 +23,7 @@ impl Harness for MySql {
         Capabilities {
             durable: true,
             shared: true,
+            arrivals: true,
         }
     }
 

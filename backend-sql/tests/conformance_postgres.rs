@@ -23,6 +23,7 @@ impl Harness for Postgres {
         Capabilities {
             durable: true,
             shared: true,
+            arrivals: true,
         }
     }
 

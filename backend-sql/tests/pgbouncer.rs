@@ -54,6 +54,7 @@ impl Harness for Pooled {
         Capabilities {
             durable: true,
             shared: true,
+            arrivals: true,
         }
     }
 

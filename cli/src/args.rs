@@ -424,7 +424,7 @@ pub(crate) struct WorkArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub(crate) grace: Duration,
 
-    /// How long to wait before looking again when no job is due
+    /// How long to wait before looking again when no job is due, unless the store tells of one sooner
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "250ms")]
     pub(crate) poll: Duration,
 

@@ -196,6 +196,25 @@ fn workers_share_the_jobs(kind: Kind) {
     }
 }
 
+#[test]
+fn on_postgresql_a_worker_is_told_of_what_another_process_submits() {
+    let own = Own::new(Kind::Postgres, "told");
+    let place = &own.place;
+    let work = ["work", "a", "--poll", "1h", "--", "true"];
+    let worker = place.spawn(&work);
+    // More than it finds by looking when it starts and when it begins to listen. A process that ends
+    // right after it has created a job may end before it has told anybody.
+    for jobs in 1..=5 {
+        place.wait_until("a job that was told of", || {
+            place.submit(&["a"]);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            place.count("SUCCEEDED") >= jobs
+        });
+    }
+    common::signal(&worker, rustix::process::Signal::TERM);
+    assert_eq!(done(worker).code, Some(0));
+}
+
 fn the_suite_runs_in_places_of_its_own_and_leaves_nothing(kind: Kind) {
     let own = Own::new(kind, "conformance");
     let verdicts = own.place.json(&["conformance", "unique"]);

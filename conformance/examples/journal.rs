@@ -344,6 +344,7 @@ impl Harness for Journals {
         Capabilities {
             durable: true,
             shared: false,
+            arrivals: false,
         }
     }
 
@@ -389,7 +390,7 @@ impl Crash for InFolder {
     }
 }
 
-jobstore_conformance::conformance_tests!(Journals, without shared, tamper, requests, power_cut);
+jobstore_conformance::conformance_tests!(Journals, without shared, arrivals, tamper, requests, power_cut);
 jobstore_conformance::conformance_model_tests!(Journals);
 
 fn main() -> ExitCode {

@@ -91,6 +91,7 @@ impl Certificate {
         let claims = [
             (Needs::Durable, report.capabilities.durable),
             (Needs::Shared, report.capabilities.shared),
+            (Needs::Arrivals, report.capabilities.arrivals),
         ];
         let claimed = claims.iter().filter(|(_, claimed)| *claimed);
         certificate.capabilities = claimed.map(|(needs, _)| needs.word().to_owned()).collect();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{pending, poll_immediate};
 use jobstore_core::{
-    ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStore, NewJob,
-    PageRequest, PagedList, Result, StatusCounts, Timestamp, Update,
+    Arrivals, ClaimRequest, Creation, DeleteRequest, Error, Job, JobFilter, JobId, JobStore,
+    NewJob, PageRequest, PagedList, Result, StatusCounts, Timestamp, Update,
 };
 use tokio::sync::Notify;
 
@@ -211,5 +211,9 @@ impl JobStore for FaultStore {
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
         self.pass(self.inner.delete_jobs(request)).await
+    }
+
+    fn arrivals(&self) -> Arrivals {
+        self.inner.arrivals()
     }
 }

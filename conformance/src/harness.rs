@@ -103,4 +103,6 @@ pub struct Capabilities {
     pub durable: bool,
     /// Several handles may be open at once and see the same jobs.
     pub shared: bool,
+    /// [`JobStore::arrivals`] tells of the jobs that calls on the same handle leave due.
+    pub arrivals: bool,
 }

@@ -421,6 +421,16 @@ Exclusive {
         "EXCLUSIVE-003" Must a_refused_handle_leaves_no_lock_behind "After a second handle was refused and the first is gone, the next opens.";
     }
 }
+Arrivals {
+    arrival {
+        "ARRIVAL-001" Must a_new_job_is_told_of_before_its_call_returns "Whoever listens has been told of a new job that is due when the call that created it returns.";
+        "ARRIVAL-002" Must who_waits_is_woken_and_finds_the_job "Whoever waits for a hint when a job is created is woken, and finds the job.";
+        "ARRIVAL-003" Must everybody_who_listens_is_told "Everybody who listens is told.";
+        "ARRIVAL-004" Must one_job_of_a_batch_is_told_of "A batch is told of if one of its jobs is new and due.";
+        "ARRIVAL-005" Must a_job_to_be_run_again_is_told_of "A job that is reset, or is to be run again at once, is told of.";
+        "ARRIVAL-006" Should what_can_be_claimed_by_nobody_is_not_told_of "Jobs whose time comes later, claims, outcomes, refusals and reads are told of once at most.";
+    }
+}
 Tamper {
     row {
         "ROW-001" Must a_listing_names_it_and_shows_the_others "A listing names a row that cannot be read and shows every other job, under each filter.";

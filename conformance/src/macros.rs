@@ -2,8 +2,8 @@
 
 /// One `#[test]` for each rule, on a fresh store each, in a module `conformance`.
 ///
-/// Takes an expression that makes the harness, and after `without` what is not there: `durable` and
-/// `shared` when the backend does not claim them, `tamper`, `requests`, `kill` and `power_cut` when the
+/// Takes an expression that makes the harness, and after `without` what is not there: `durable`, `shared`
+/// and `arrivals` when the backend does not claim them, `tamper`, `requests`, `kill` and `power_cut` when the
 /// harness has no such hook. The tests that need them are ignored, with the reason; those that say
 /// what holds instead of a capability run. One more test fails when the words are not true.
 ///
@@ -79,6 +79,9 @@ macro_rules! __conformance_group {
     };
     (Exclusive [shared $($rest:ident)*] $harness:tt $rules:tt) => {
         $crate::__conformance_modules! { [] $harness $rules }
+    };
+    (Arrivals [arrivals $($rest:ident)*] $harness:tt $rules:tt) => {
+        $crate::__conformance_modules! { [#[ignore = "the backend does not tell of arrivals"]] $harness $rules }
     };
     (Tamper [tamper $($rest:ident)*] $harness:tt $rules:tt) => {
         $crate::__conformance_modules! { [#[ignore = "the harness has no hook to tamper with a row"]] $harness $rules }

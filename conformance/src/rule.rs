@@ -5,9 +5,9 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 use crate::cases::{
-    batch, claim, concurrency, cost, count, create, delete, durable, exclusive, fault, get, input,
-    kill, lease, list, matrix, params, power, repeat, row, shared, text, time, token, transition,
-    unique, volatile,
+    arrival, batch, claim, concurrency, cost, count, create, delete, durable, exclusive, fault,
+    get, input, kill, lease, list, matrix, params, power, repeat, row, shared, text, time, token,
+    transition, unique, volatile,
 };
 use crate::harness::{Capabilities, Surroundings};
 use crate::{CaseResult, Cx};
@@ -53,6 +53,8 @@ pub enum Needs {
     Shared,
     /// No claim to be shared.
     Exclusive,
+    /// [`Capabilities::arrivals`].
+    Arrivals,
     /// The hook [`Surroundings::tamper`].
     Tamper,
     /// The hook [`Surroundings::requests`].
@@ -65,12 +67,13 @@ pub enum Needs {
 
 impl Needs {
     /// Everything that may be needed, in the order of the list of rules.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Nothing,
         Self::Durable,
         Self::Volatile,
         Self::Shared,
         Self::Exclusive,
+        Self::Arrivals,
         Self::Tamper,
         Self::Requests,
         Self::Kill,
@@ -85,6 +88,7 @@ impl Needs {
             Self::Volatile => "volatile",
             Self::Shared => "shared",
             Self::Exclusive => "exclusive",
+            Self::Arrivals => "arrivals",
             Self::Tamper => "tamper",
             Self::Requests => "requests",
             Self::Kill => "kill",
@@ -100,6 +104,7 @@ impl Needs {
             Self::Volatile => "the backend is durable",
             Self::Shared => "the backend does not claim to be shared",
             Self::Exclusive => "the backend is shared",
+            Self::Arrivals => "the backend does not tell of arrivals",
             Self::Tamper => "the harness has no hook to tamper with a row",
             Self::Requests => "the harness has no hook to count requests",
             Self::Kill => "the harness has no hook to kill",
@@ -123,6 +128,7 @@ impl Needs {
             Self::Volatile => !capabilities.durable,
             Self::Shared => capabilities.shared,
             Self::Exclusive => !capabilities.shared,
+            Self::Arrivals => capabilities.arrivals,
             Self::Tamper => around.tamper().is_some(),
             Self::Requests => around.requests().is_some(),
             Self::Kill => around.kill().is_some(),

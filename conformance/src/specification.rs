@@ -47,6 +47,7 @@ fn heading(needs: Needs) -> &'static str {
         Needs::Volatile => "Rules for stores that do not claim to keep their jobs",
         Needs::Shared => "Rules for stores that several handles may have open",
         Needs::Exclusive => "Rules for stores that one handle may have open",
+        Needs::Arrivals => "Rules for stores that tell of jobs which can be claimed",
         Needs::Tamper => "Rules about rows that other programs have written",
         Needs::Requests => "Rules about what calls ask of the engine",
         Needs::Kill => "Rules about the death of the process that holds the jobs",

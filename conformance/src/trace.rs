@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jobstore_core::{
-    ClaimRequest, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore, NewJob, PageRequest,
-    PagedList, Result, StatusCounts, Timestamp, Update,
+    Arrivals, ClaimRequest, Creation, DeleteRequest, Job, JobFilter, JobId, JobStore, NewJob,
+    PageRequest, PagedList, Result, StatusCounts, Timestamp, Update,
 };
 
 /// So many calls are kept; more would not fit a screen.
@@ -154,5 +154,9 @@ impl JobStore for Traced {
         };
         self.saw(&call, &reply, |ids| some(ids, id));
         reply
+    }
+
+    fn arrivals(&self) -> Arrivals {
+        self.store.arrivals()
     }
 }

@@ -45,6 +45,7 @@ impl Harness for Suspect {
         Capabilities {
             durable: false,
             shared: true,
+            arrivals: false,
         }
     }
 

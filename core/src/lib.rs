@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod arrival;
 mod error;
 mod ext;
 mod filter;
@@ -41,6 +42,7 @@ mod time;
 pub mod validate;
 
 pub use action::{Action, ActionKind, Applied, Lease, MAX_ERROR_BYTES, Target, Update, claimed};
+pub use arrival::{Arrivals, Bell};
 pub use error::{Error, Result};
 pub use ext::JobStoreExt;
 pub use filter::{DeleteRequest, JobFilter, Matcher, StatusCounts};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Creation, DeleteRequest, Job, JobFilter, JobId, Lease, NewJob, PageRequest, PagedList, Result,
-    StatusCounts, Timestamp, Update,
+    Arrivals, Creation, DeleteRequest, Job, JobFilter, JobId, Lease, NewJob, PageRequest,
+    PagedList, Result, StatusCounts, Timestamp, Update,
 };
 #[expect(unused_imports, reason = "named by the documentation")]
 use crate::{Error, claimed};
@@ -261,4 +261,13 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     ///
     /// If the future is dropped, all of the jobs are gone or none is.
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>>;
+
+    /// Hints of jobs that can be claimed, from this call on.
+    ///
+    /// Each backend says whom it hears. Those that tell at all tell of every job that a call on this
+    /// handle leaves pending and due, before that call returns: created, reset, or to be run again
+    /// at once. A store that is not written to tell anything, as here, leaves its callers to ask.
+    fn arrivals(&self) -> Arrivals {
+        Arrivals::never()
+    }
 }

@@ -20,7 +20,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use jobstore_core::{
-    ClaimRequest, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result, Update,
+    Arrivals, Bell, ClaimRequest, Creation, DeleteRequest, Error, Job, JobId, NewJob, Result,
+    Update,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -79,7 +80,10 @@ pub trait Engine: Send + Sync + 'static {
 /// When the future of a call is dropped, the call has happened wholly or not at all, because the
 /// tasks do not depend on who waits. A call that was not begun by then is left out.
 #[derive(Clone)]
-pub struct GroupCommit(mpsc::Sender<Call>);
+pub struct GroupCommit {
+    calls: mpsc::Sender<Call>,
+    arrivals: Bell,
+}
 
 impl GroupCommit {
     /// Starts as many tasks as the engine runs transactions at once.
@@ -91,10 +95,20 @@ impl GroupCommit {
         let (sender, receiver) = mpsc::channel(MAX_MERGED);
         let receiver = Arc::new(Mutex::new(receiver));
         let engine = Arc::new(engine);
+        let arrivals = Bell::default();
         for _ in 0..writers {
-            tokio::spawn(run(Arc::clone(&engine), Arc::clone(&receiver)));
+            let (engine, receiver) = (Arc::clone(&engine), Arc::clone(&receiver));
+            tokio::spawn(run(engine, receiver, arrivals.clone()));
         }
-        Self(sender)
+        Self {
+            calls: sender,
+            arrivals,
+        }
+    }
+
+    /// Hints of jobs that were written by these tasks and can be claimed.
+    pub fn arrivals(&self) -> Arrivals {
+        self.arrivals.listen()
     }
 
     /// Creates jobs, all or none of the call.
@@ -139,7 +153,7 @@ impl GroupCommit {
             reason: "the store's writing task has ended".into(),
         };
         let (reply, answered) = oneshot::channel();
-        self.0.send(call(reply)).await.map_err(|_| stopped())?;
+        self.calls.send(call(reply)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 }
@@ -154,9 +168,9 @@ impl fmt::Debug for GroupCommit {
 /// The receiving end, shared by the tasks. Whoever holds it gathers the next group.
 type Receiver = Arc<Mutex<mpsc::Receiver<Call>>>;
 
-async fn run<E: Engine>(engine: Arc<E>, receiver: Receiver) {
+async fn run<E: Engine>(engine: Arc<E>, receiver: Receiver, arrivals: Bell) {
     while let Some(calls) = gather(&receiver).await {
-        settle::settle(&*engine, calls).await;
+        settle::settle(&*engine, calls, &arrivals).await;
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobstore_core::{Bell, Creation};
+
 use crate::group::Merged;
 use crate::{Answers, Engine, Failure, Group};
 
@@ -10,12 +12,12 @@ use crate::{Answers, Engine, Failure, Group};
 /// double from a millisecond: ten tries in half a second.
 const TOO_LONG: Duration = Duration::from_millis(512);
 
-/// Runs the calls and answers every one of them.
-pub(crate) async fn settle<E: Engine>(engine: &E, calls: Merged) {
+/// Runs the calls and answers every one of them, after telling of the jobs that arrived.
+pub(crate) async fn settle<E: Engine>(engine: &E, calls: Merged, arrivals: &Bell) {
     if calls.len() == 0 {
         return;
     }
-    let failure = match patiently(engine, &calls.group).await {
+    let failure = match patiently(engine, &calls.group, arrivals).await {
         Ok(answers) => return calls.answer(answers),
         Err(failure) => failure,
     };
@@ -31,7 +33,7 @@ pub(crate) async fn settle<E: Engine>(engine: &E, calls: Merged) {
     }
     // One call may have spoilt it for the others, so each is run again alone.
     for alone in calls.split() {
-        match patiently(engine, &alone.group).await {
+        match patiently(engine, &alone.group, arrivals).await {
             Ok(answers) => alone.answer(answers),
             Err(failure) => alone.refuse(&failure.into()),
         }
@@ -39,15 +41,32 @@ pub(crate) async fn settle<E: Engine>(engine: &E, calls: Merged) {
 }
 
 /// Runs a group, again while other writers are in the way.
-async fn patiently<E: Engine>(engine: &E, group: &Arc<Group>) -> Result<Answers, Failure> {
+async fn patiently<E: Engine>(
+    engine: &E,
+    group: &Arc<Group>,
+    arrivals: &Bell,
+) -> Result<Answers, Failure> {
     let mut wait = Duration::from_millis(1);
     loop {
-        match engine.commit(group).await {
+        let done = engine.commit(group).await;
+        match &done {
             Err(Failure::Conflict(_)) if wait < TOO_LONG => {
                 tokio::time::sleep(wait).await;
                 wait *= 2;
+                continue;
             }
-            done => return done,
+            Ok(answers) => tell(arrivals, answers),
+            // It may have happened, and then nobody else will tell.
+            Err(Failure::Unknown(_)) => arrivals.ring(),
+            Err(_) => {}
         }
+        return done;
     }
+}
+
+fn tell(arrivals: &Bell, answers: &Answers) {
+    let creations = answers.creates.iter().flatten().flatten();
+    let created = creations.filter(|creation| creation.is_new());
+    let updated = answers.updates.iter().flatten().flatten();
+    arrivals.ring_for(created.map(Creation::job).chain(updated));
 }

@@ -55,6 +55,11 @@ impl TryFrom<&ServerUrl> for PostgresOptions {
             Some("transaction") => options = options.with_transaction_pooler(true),
             Some(_) => return Err(wrong("its option `pooler` is not `transaction`")),
         }
+        match url.option("notices") {
+            None | Some("on") => {}
+            Some("off") => options = options.with_notices(false),
+            Some(_) => return Err(wrong("its option `notices` is not on or off")),
+        }
         if let Some(connections) = url.read("max_connections", "a number")? {
             options = options.with_max_connections(connections);
         }

@@ -34,7 +34,13 @@ const FEATURES: &[(&str, &[&str])] = &[
 ];
 
 /// The examples that users read first; compiling them does not show that they work.
-const EXAMPLES: [&str; 4] = ["first_job", "claim_loop", "paging", "unique_key"];
+const EXAMPLES: [&str; 5] = [
+    "first_job",
+    "claim_loop",
+    "idle_worker",
+    "paging",
+    "unique_key",
+];
 
 /// Shows, checks and tests this workspace.
 #[derive(Debug, Parser)]

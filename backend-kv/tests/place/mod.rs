@@ -41,6 +41,7 @@ impl<E: Engine> Harness for OnEngine<E> {
             durable: true,
             // The engines let one handle have the store.
             shared: false,
+            arrivals: true,
         }
     }
 

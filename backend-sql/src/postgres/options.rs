@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, QueryBuilder};
 
 use super::PostgresJobStore;
+use super::notices::Notices;
 use crate::clock::ServerClock;
 use crate::dialect::{ClaimBy, Dialect as _, Driver as _};
 use crate::error::{incompatible, unavailable};
@@ -33,6 +34,7 @@ pub struct PostgresOptions {
     claim_by: ClaimBy,
     clock: Option<Arc<dyn Clock>>,
     migrate: bool,
+    notices: bool,
 }
 
 impl PostgresOptions {
@@ -48,6 +50,7 @@ impl PostgresOptions {
             claim_by: ClaimBy::default(),
             clock: None,
             migrate: true,
+            notices: true,
         }
     }
 
@@ -124,6 +127,18 @@ impl PostgresOptions {
         Self { migrate, ..self }
     }
 
+    /// Sets whether stores of this schema tell each other of new jobs through the server, which they do
+    /// unless told otherwise: what waits for [`arrivals`](jobstore_core::JobStore::arrivals) in another
+    /// process hears within some milliseconds, at the price of a hundred small statements a second
+    /// at most, and of one more connection where somebody waits.
+    ///
+    /// On a pool of the caller's there are none; behind a transaction pooler a store tells others, and
+    /// hears only itself.
+    #[must_use]
+    pub fn with_notices(self, notices: bool) -> Self {
+        Self { notices, ..self }
+    }
+
     /// Opens the store.
     ///
     /// # Errors
@@ -143,16 +158,26 @@ impl PostgresOptions {
         if self.claim_by == ClaimBy::SkipLocked {
             migrate::probe_skip_locked(&sessions).await?;
         }
-        let clock = match self.clock {
-            Some(clock) => clock,
+        let clock = match &self.clock {
+            Some(clock) => Arc::clone(clock),
             None => ServerClock::follow(&sessions).await?,
         };
-        Ok(SqlJobStore::new(
+        let store = SqlJobStore::new(
             Arc::clone(&sessions),
-            sessions,
+            Arc::clone(&sessions),
             StoreClock::new(clock),
             self.claim_by,
-        ))
+        );
+        let Source::Connect(way) = self.source else {
+            return Ok(store);
+        };
+        if !self.notices {
+            return Ok(store);
+        }
+        let schema = schema(&sessions).await?;
+        let way = (!self.transaction_pooler).then_some(&*way);
+        let notices = Notices::send(store.near(), &sessions, schema, way);
+        Ok(store.with_elsewhere(Arc::new(notices)))
     }
 
     /// Removes the schema's tables, and every job with them. The schema itself stays.
@@ -339,8 +364,28 @@ impl fmt::Debug for PostgresOptions {
             .field("call_timeout", &self.call_timeout)
             .field("claim_by", &self.claim_by)
             .field("migrate", &self.migrate)
+            .field("notices", &self.notices)
             .finish_non_exhaustive()
     }
+}
+
+/// The schema of the tables, as a word for notices.
+async fn schema(sessions: &Sessions<Postgres>) -> Result<String> {
+    let asking = sessions.bounded(async {
+        let mut found = None;
+        let mut session = sessions.acquire_to_read().await?;
+        // Any name may stand in a search path, so it is not told itself.
+        let statement =
+            QueryBuilder::new("SELECT CAST(hashtext(CAST(current_schema() AS TEXT)) AS TEXT)");
+        let each = |row: &PgRow| found = Postgres::text(row, 0).ok().flatten();
+        let done = session
+            .wire(ClaimBy::default())
+            .fetch(statement, each)
+            .await;
+        session.end(done).await?;
+        found.ok_or_else(|| incompatible("no schema is there to have tables in"))
+    });
+    asking.await?
 }
 
 fn is_plain_name(name: &str) -> bool {

@@ -1,5 +1,6 @@
 //! The cases, by subject: one rule each, on a fresh store.
 
+pub(crate) mod arrival;
 pub(crate) mod batch;
 pub(crate) mod claim;
 pub(crate) mod concurrency;

@@ -285,6 +285,7 @@ impl Harness for Memory {
         Capabilities {
             durable: false,
             shared: false,
+            arrivals: false,
         }
     }
 

@@ -203,6 +203,14 @@ defects! {
     DeletedComeBackWhenReopened "DURABLE-009" deleted_jobs_come_back;
     DueTimesAreForgottenWhenClosed "DURABLE-011" due_times_are_forgotten_when_closed;
     AHandleKeepsWhatItRead "SHARED-001" a_handle_keeps_what_it_read;
+
+    NobodyIsTold "ARRIVAL-001" nobody_is_told;
+    HintsComeLate "ARRIVAL-001" hints_come_after_the_call;
+    HintsComeBeforeTheJob "ARRIVAL-002" hints_come_before_the_job;
+    OnlyWhoCameLastIsTold "ARRIVAL-003" only_who_came_last_is_told;
+    OnlyTheFirstOfABatchIsLookedAt "ARRIVAL-004" only_the_first_of_a_batch_is_looked_at;
+    OnlyNewJobsAreToldOf "ARRIVAL-005" only_new_jobs_are_told_of;
+    EveryCallIsToldOf "ARRIVAL-006" every_call_is_told_of;
 }
 
 /// Fails unless the rule meant for a defect catches it, and says which rule it is and which job

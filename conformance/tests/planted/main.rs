@@ -1,5 +1,6 @@
 //! The suite tested: a store that is right passes all of it, and planted defects are caught.
 
+mod arrival;
 mod defect;
 mod delete;
 mod read;

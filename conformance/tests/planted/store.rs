@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use jobstore_conformance::{Capabilities, Harness, Surroundings};
 use jobstore_core::{
-    Action, ClaimRequest, Clock as _, Creation, DeleteRequest, Error, Job, JobFilter, JobId,
-    JobStatus, JobStore, ManualClock, NewJob, PageRequest, PagedList, Result, StatusCounts,
+    Action, Arrivals, ClaimRequest, Clock as _, Creation, DeleteRequest, Error, Job, JobFilter,
+    JobId, JobStatus, JobStore, ManualClock, NewJob, PageRequest, PagedList, Result, StatusCounts,
     StoreClock, Timestamp, Update, validate,
 };
 use tokio::task::yield_now;
 
+use crate::arrival::Told;
 use crate::defect::Defect;
 
 /// Claims to be durable and shared: its jobs live as long as its surroundings.
@@ -26,6 +27,7 @@ impl Harness for Suspect {
         Capabilities {
             durable: true,
             shared: true,
+            arrivals: true,
         }
     }
 
@@ -54,6 +56,7 @@ impl Surroundings for Place {
             raw_clock: self.clock.clone(),
             disk: Arc::clone(&self.disk),
             seen: Mutex::default(),
+            told: Told::new(disk.defect),
         }))
     }
 
@@ -115,6 +118,7 @@ struct Planted {
     disk: Arc<Mutex<Disk>>,
     /// The jobs that this handle has read since it last wrote.
     seen: Mutex<BTreeMap<JobId, Job>>,
+    told: Told,
 }
 
 impl Planted {
@@ -135,21 +139,8 @@ impl Planted {
     fn has(&self, defect: Defect) -> bool {
         self.defect == defect
     }
-}
 
-#[async_trait]
-impl JobStore for Planted {
-    fn now(&self) -> Timestamp {
-        match self.defect {
-            Defect::TheClockIsFollowedBack => self.raw_clock.now(),
-            Defect::TimesAreKeptInSeconds => {
-                Timestamp::from_millis(self.clock.now().as_millis().div_euclid(1_000) * 1_000)
-            }
-            _ => self.clock.now(),
-        }
-    }
-
-    async fn create_jobs(&self, mut jobs: Vec<NewJob>) -> Result<Vec<Creation>> {
+    async fn create(&self, mut jobs: Vec<NewJob>) -> Result<Vec<Creation>> {
         if self.has(Defect::OverlongNamesAreCut) {
             for job in &mut jobs {
                 let end = job.job_name.char_indices().nth(500);
@@ -207,6 +198,71 @@ impl JobStore for Planted {
         disk.create(jobs, now)
     }
 
+    async fn update(&self, updates: Vec<Update>) -> Result<Vec<Result<Job>>> {
+        if !self.has(Defect::ZeroLeasesAreTaken) {
+            validate::updates(&updates)?;
+        }
+        let races = |update: &Update| match self.defect {
+            Defect::RetriesAreReadAndThenWritten => {
+                matches!(update.action, Action::RetryOrFail { .. })
+            }
+            Defect::StartsAreReadAndThenWritten => matches!(update.action, Action::Start { .. }),
+            Defect::OutcomesAreReadAndThenWritten => {
+                matches!(update.action, Action::Finish { .. } | Action::Fail { .. })
+            }
+            _ => false,
+        };
+        if self.has(Defect::UpdatesAreDatedBeforeTheirTurn) {
+            let now = self.now();
+            yield_now().await;
+            return Ok(self.writing().update_all(&updates, now));
+        }
+        if let [update] = &updates[..]
+            && self.has(Defect::ResetsRaceForAKey)
+            && matches!(update.action, Action::Reset)
+        {
+            let held = self.disk().key_is_held(update.target.id());
+            yield_now().await;
+            let now = self.now();
+            return Ok(vec![match held {
+                Some(id) => Err(Error::AlreadyExists { id }),
+                None => self.writing().update_all(&updates, now).remove(0),
+            }]);
+        }
+        if updates.len() == 1 && races(&updates[0]) {
+            let read = self.disk().jobs.get(&updates[0].target.id()).cloned();
+            yield_now().await;
+            let now = self.now();
+            let mut disk = self.writing();
+            return Ok(vec![disk.update_as_read(&updates[0], read, now)]);
+        }
+        // The time is that of its turn.
+        let mut disk = self.writing();
+        let now = self.now();
+        Ok(disk.update_all(&updates, now))
+    }
+}
+
+#[async_trait]
+impl JobStore for Planted {
+    fn now(&self) -> Timestamp {
+        match self.defect {
+            Defect::TheClockIsFollowedBack => self.raw_clock.now(),
+            Defect::TimesAreKeptInSeconds => {
+                Timestamp::from_millis(self.clock.now().as_millis().div_euclid(1_000) * 1_000)
+            }
+            _ => self.clock.now(),
+        }
+    }
+
+    async fn create_jobs(&self, jobs: Vec<NewJob>) -> Result<Vec<Creation>> {
+        self.told.before().await;
+        let created = self.create(jobs).await?;
+        let new = created.iter().filter(|creation| creation.is_new());
+        self.told.after_create(new.map(Creation::job));
+        Ok(created)
+    }
+
     async fn get_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>> {
         validate::ids(ids)?;
         let mut ids = ids.to_vec();
@@ -257,47 +313,9 @@ impl JobStore for Planted {
     }
 
     async fn update_jobs(&self, updates: Vec<Update>) -> Result<Vec<Result<Job>>> {
-        if !self.has(Defect::ZeroLeasesAreTaken) {
-            validate::updates(&updates)?;
-        }
-        let races = |update: &Update| match self.defect {
-            Defect::RetriesAreReadAndThenWritten => {
-                matches!(update.action, Action::RetryOrFail { .. })
-            }
-            Defect::StartsAreReadAndThenWritten => matches!(update.action, Action::Start { .. }),
-            Defect::OutcomesAreReadAndThenWritten => {
-                matches!(update.action, Action::Finish { .. } | Action::Fail { .. })
-            }
-            _ => false,
-        };
-        if self.has(Defect::UpdatesAreDatedBeforeTheirTurn) {
-            let now = self.now();
-            yield_now().await;
-            return Ok(self.writing().update_all(&updates, now));
-        }
-        if let [update] = &updates[..]
-            && self.has(Defect::ResetsRaceForAKey)
-            && matches!(update.action, Action::Reset)
-        {
-            let held = self.disk().key_is_held(update.target.id());
-            yield_now().await;
-            let now = self.now();
-            return Ok(vec![match held {
-                Some(id) => Err(Error::AlreadyExists { id }),
-                None => self.writing().update_all(&updates, now).remove(0),
-            }]);
-        }
-        if updates.len() == 1 && races(&updates[0]) {
-            let read = self.disk().jobs.get(&updates[0].target.id()).cloned();
-            yield_now().await;
-            let now = self.now();
-            let mut disk = self.writing();
-            return Ok(vec![disk.update_as_read(&updates[0], read, now)]);
-        }
-        // The time is that of its turn.
-        let mut disk = self.writing();
-        let now = self.now();
-        Ok(disk.update_all(&updates, now))
+        let updated = self.update(updates).await?;
+        self.told.after_update(updated.iter().flatten());
+        Ok(updated)
     }
 
     async fn delete_jobs(&self, request: &DeleteRequest) -> Result<Vec<JobId>> {
@@ -315,5 +333,9 @@ impl JobStore for Planted {
             return Ok(ids);
         }
         Ok(self.writing().delete(request))
+    }
+
+    fn arrivals(&self) -> Arrivals {
+        self.told.listen()
     }
 }

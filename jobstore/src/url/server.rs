@@ -32,6 +32,7 @@ impl ServerKind {
                 ("claim_by", &[]),
                 ("host", &[]),
                 ("max_connections", &[]),
+                ("notices", &[]),
                 ("pooler", &[]),
                 ("schema", &[]),
                 ("sslcert", &["ssl-cert"]),
@@ -55,10 +56,11 @@ impl ServerKind {
 
 /// The options that are the store's, not the driver's.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-const OURS: [&str; 5] = [
+const OURS: [&str; 6] = [
     "call_timeout",
     "claim_by",
     "max_connections",
+    "notices",
     "pooler",
     "schema",
 ];

@@ -102,6 +102,7 @@ impl Harness for Place {
             durable: !matches!(self, Self::InHandle(_)),
             // These let one handle have the store.
             shared: !matches!(self, Self::Beside(StoreUrl::Sled(_) | StoreUrl::Redb(_), _)),
+            arrivals: true,
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jobstore::{
-    Action, ClaimRequest, Error, Job, JobFilter, JobId, JobStatus, JobStore, JobStoreExt as _,
-    RetryPolicy,
+    Action, Arrivals, ClaimRequest, Error, Job, JobFilter, JobId, JobStatus, JobStore,
+    JobStoreExt as _, RetryPolicy,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -70,6 +70,7 @@ pub(crate) async fn run(store: Arc<dyn JobStore>, args: WorkArgs, output: Output
         stop: stop.clone(),
     });
     let worker = Worker {
+        arrivals: runner.store.arrivals(),
         runner,
         request,
         concurrency: usize::from(args.concurrency),
@@ -89,6 +90,7 @@ pub(crate) async fn run(store: Arc<dyn JobStore>, args: WorkArgs, output: Output
 #[derive(Debug)]
 struct Worker {
     runner: Arc<Runner>,
+    arrivals: Arrivals,
     request: ClaimRequest,
     concurrency: usize,
     poll: Duration,
@@ -131,6 +133,7 @@ impl Worker {
                     self.ended(ran.unwrap_or_else(|error| Ran::Broken(error.into())));
                 }
                 () = sleep_until(self.next_claim), if claims => {}
+                () = self.arrivals.next(), if claims => self.next_claim = Instant::now(),
                 () = stop.changed(), if phase != Phase::HandBack => {}
             }
         }
