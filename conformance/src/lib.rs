@@ -35,7 +35,7 @@
 //!
 //! jobstore_conformance::conformance_tests!(
 //!     Memory,
-//!     without durable, shared, tamper, requests, kill, power_cut
+//!     without durable, shared, arrivals, tamper, requests, kill, power_cut
 //! );
 //! # fn main() {}
 //! ```

@@ -20,11 +20,14 @@ use jobstore_sql::{PostgresOptions, SqliteOptions, sqlite::Synchronous};
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-/// How long a worker that finds nothing waits: as the quickest of the peers that ask again and again.
+/// How long a worker that finds nothing waits unless it is told of a job: as the quickest of the peers that ask again and
+/// again.
 const POLL: Duration = Duration::from_millis(5);
 
 struct Ours {
     store: Arc<dyn JobStore>,
+    /// What works: on PostgreSQL a store of its own, as in another process, so that it is told of jobs by the server.
+    works: Arc<dyn JobStore>,
     durability: &'static str,
     workers: usize,
     limit: u32,
@@ -59,8 +62,16 @@ async fn main() -> Result<()> {
         ("single", _) => (64, 1),
         (other, _) => bail!("no way {other}"),
     };
+    let works = match engine.as_str() {
+        "postgres" => {
+            let options = PostgresOptions::new(PgConnectOptions::from_str(place)?);
+            Arc::new(options.open().await?)
+        }
+        _ => Arc::clone(&store),
+    };
     serve(Ours {
         store,
+        works,
         durability,
         workers,
         limit,
@@ -83,7 +94,7 @@ impl Contender for Ours {
             name: name.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settings: format!(
-                "{} workers that claim and finish {} at a time, poll 5 ms",
+                "{} workers that claim and finish {} at a time, told of jobs, poll 5 ms",
                 self.workers, self.limit
             ),
             durability: self.durability.to_owned(),
@@ -106,7 +117,7 @@ impl Contender for Ours {
             let request = ClaimRequest::new(format!("worker-{index}"), Duration::from_secs(60))
                 .with_job_name("mail")
                 .with_limit(self.limit);
-            let store = Arc::clone(&self.store);
+            let store = Arc::clone(&self.works);
             work(store, request, self.delete, Arc::clone(&handled), stop)
         })
         .await
@@ -164,10 +175,11 @@ async fn work(
     handled: Arc<Handled>,
     stop: CancellationToken,
 ) -> Result<()> {
+    let mut arrivals = store.arrivals();
     while !stop.is_cancelled() {
         let jobs = store.claim_jobs(&request).await?;
         if jobs.is_empty() {
-            tokio::time::sleep(POLL).await;
+            let _ = tokio::time::timeout(POLL, arrivals.next()).await;
             continue;
         }
         for job in &jobs {
