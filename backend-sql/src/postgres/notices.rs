@@ -21,7 +21,7 @@ use crate::store::Elsewhere;
 
 const CHANNEL: &str = "jobstore";
 /// The least time from one notice to the next.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(25);
 /// How long to wait before trying again what failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// After how much silence to ask whether the server is still there.

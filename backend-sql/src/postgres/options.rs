@@ -129,7 +129,7 @@ impl PostgresOptions {
 
     /// Sets whether stores of this schema tell each other of new jobs through the server, which they do
     /// unless told otherwise: what waits for [`arrivals`](jobstore_core::JobStore::arrivals) in another
-    /// process hears within some milliseconds, at the price of a hundred small statements a second
+    /// process hears within some milliseconds, at the price of forty small statements a second
     /// at most, and of one more connection where somebody waits.
     ///
     /// On a pool of the caller's there are none; behind a transaction pooler a store tells others, and
