@@ -231,6 +231,22 @@ async fn what_may_have_happened_is_never_run_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_have_happened_is_told_of_and_what_was_refused_is_not() {
+    for (failure, is_told) in [
+        (Failure::Unknown(broken()), true),
+        (Failure::Refused(busy()), false),
+    ] {
+        let test = Test::new([failure], None);
+        let mut arrivals = test.writer.arrivals();
+        let calls = test.group_of_four().await;
+        assert_eq!(successes(calls).await, [false; 4]);
+        let wait = std::time::Duration::from_secs(1);
+        let told = tokio::time::timeout(wait, arrivals.next()).await;
+        assert_eq!(told.is_ok(), is_told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_nobody_waits_for_is_left_out() {
     let test = Test::new([], None);
     let first = test.call(Kind::Claim).await;
