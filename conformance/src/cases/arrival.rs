@@ -10,7 +10,7 @@ use crate::cx::{fail, finish, worker};
 use crate::failure::{CaseResult, check_eq};
 
 /// How long a task may take to be woken, on a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether a hint is there already.
 fn has_heard(arrivals: &mut Arrivals) -> bool {
@@ -29,17 +29,27 @@ pub(crate) async fn a_new_job_is_told_of_before_its_call_returns(cx: &Cx) -> Cas
 pub(crate) async fn who_waits_is_woken_and_finds_the_job(cx: &Cx) -> CaseResult {
     let store = cx.store();
     let mut arrivals = store.arrivals();
-    let waiting = tokio::spawn(async move {
-        let woken = tokio::time::timeout(PATIENCE, arrivals.next()).await;
-        (woken.is_ok(), store.claim_jobs(&worker()).await)
-    });
+    // A hint may come for nothing, as when a store begins to listen to others, but not instead of the
+    // one that the job is owed.
+    let working = async move {
+        loop {
+            arrivals.next().await;
+            let claimed = store.claim_jobs(&worker()).await;
+            if claimed.as_ref().map_or(true, |jobs| !jobs.is_empty()) {
+                return claimed;
+            }
+        }
+    };
+    let waiting = tokio::spawn(tokio::time::timeout(PATIENCE, working));
     // Have it wait first.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let job = cx.job("a").await?;
-    let (is_woken, claimed) = waiting.await.expect("no panic");
-    check_eq!(is_woken, true, "woken");
-    let claimed: Vec<JobId> = claimed?.iter().map(|job| job.id).collect();
-    check_eq!(claimed, [job.id]);
+    let claimed = match waiting.await.expect("no panic") {
+        Ok(claimed) => claimed?,
+        Err(_) => Vec::new(),
+    };
+    let claimed: Vec<JobId> = claimed.iter().map(|job| job.id).collect();
+    check_eq!(claimed, [job.id], "claimed by whoever waited");
     Ok(())
 }
 
