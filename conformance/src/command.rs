@@ -70,16 +70,14 @@ struct Alone {
 
 /// Runs the suite as the whole of a program: reads its arguments, checks, and prints the report.
 ///
-/// ```no_run
-/// # use jobstore_conformance::{Capabilities, Harness, Surroundings};
-/// # struct Mine;
-/// # #[async_trait::async_trait]
-/// # impl Harness for Mine {
-/// #     fn capabilities(&self) -> Capabilities { Capabilities::default() }
-/// #     async fn fresh(&self, _: jobstore_core::ManualClock) -> jobstore_core::Result<Box<dyn Surroundings>> { unimplemented!() }
-/// # }
-/// fn main() -> std::process::ExitCode {
-///     jobstore_conformance::command::main(&Mine)
+/// ```
+/// use std::process::ExitCode;
+///
+/// use jobstore_conformance::{Harness, command};
+///
+/// /// All that a program's `main` does, with the harness of its backend.
+/// fn check(mine: &dyn Harness) -> ExitCode {
+///     command::main(mine)
 /// }
 /// ```
 pub fn main(harness: &dyn Harness) -> ExitCode {

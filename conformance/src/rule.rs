@@ -191,6 +191,8 @@ crate::for_each_rule!(rules![]);
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
@@ -215,12 +217,15 @@ mod tests {
     /// Every case in the files of cases stands in the list: one that nobody names would never run.
     #[test]
     fn every_case_is_the_case_of_a_rule() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cases");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cases");
         let mut cases = 0;
-        for file in std::fs::read_dir(folder).expect("reads") {
-            let path = file.expect("reads").path();
-            let subject = path.file_stem().expect("has a name").to_string_lossy();
-            let text = std::fs::read_to_string(&path).expect("reads");
+        for path in files(&folder) {
+            // A subject of several files has a folder of its name.
+            let below = path.strip_prefix(&folder).expect("is in it");
+            let subject = below.components().next().expect("has a name");
+            let subject = Path::new(subject.as_os_str()).file_stem();
+            let subject = subject.expect("has a name").to_string_lossy();
+            let text = fs::read_to_string(&path).expect("reads");
             let cases_here = text.lines().filter_map(|line| {
                 let name = line.strip_prefix("pub(crate) async fn ")?;
                 name.split_once("(cx: &Cx) -> CaseResult {")
@@ -232,5 +237,14 @@ mod tests {
             }
         }
         assert_eq!(cases, RULES.len());
+    }
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("reads");
+        let paths = entries.map(|entry| entry.expect("reads").path());
+        let files = paths.map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![path],
+        });
+        files.flatten().collect()
     }
 }

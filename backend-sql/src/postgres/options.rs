@@ -168,12 +168,9 @@ impl PostgresOptions {
             StoreClock::new(clock),
             self.claim_by,
         );
-        let Source::Connect(way) = self.source else {
+        let (Source::Connect(way), true) = (self.source, self.notices) else {
             return Ok(store);
         };
-        if !self.notices {
-            return Ok(store);
-        }
         let schema = schema(&sessions).await?;
         let way = (!self.transaction_pooler).then_some(&*way);
         let notices = Notices::send(store.near(), &sessions, schema, way);
@@ -371,19 +368,25 @@ impl fmt::Debug for PostgresOptions {
 
 /// The schema of the tables, as a word for notices.
 async fn schema(sessions: &Sessions<Postgres>) -> Result<String> {
+    // Any name may stand in a search path, so it is not told itself.
+    let word = "SELECT CAST(hashtext(CAST(current_schema() AS TEXT)) AS TEXT)";
+    let word = ask(sessions, word).await?;
+    word.ok_or_else(|| incompatible("no schema is there to have tables in"))
+}
+
+/// The text that the server answers a question with.
+async fn ask(sessions: &Sessions<Postgres>, question: &'static str) -> Result<Option<String>> {
     let asking = sessions.bounded(async {
         let mut found = None;
         let mut session = sessions.acquire_to_read().await?;
-        // Any name may stand in a search path, so it is not told itself.
-        let statement =
-            QueryBuilder::new("SELECT CAST(hashtext(CAST(current_schema() AS TEXT)) AS TEXT)");
         let each = |row: &PgRow| found = Postgres::text(row, 0).ok().flatten();
+        let statement = QueryBuilder::new(question);
         let done = session
             .wire(ClaimBy::default())
             .fetch(statement, each)
             .await;
         session.end(done).await?;
-        found.ok_or_else(|| incompatible("no schema is there to have tables in"))
+        Ok(found)
     });
     asking.await?
 }
@@ -402,18 +405,11 @@ impl PostgresJobStore {
     ///
     /// [`Error::Unavailable`] when the server cannot be reached.
     pub async fn synchronous_commit(&self) -> Result<String> {
-        let asking = self.readers().bounded(async {
-            let mut session = self.readers().acquire_to_read().await?;
-            let mut found = None;
-            let statement = QueryBuilder::new("SELECT current_setting('synchronous_commit')");
-            let each = |row: &PgRow| found = Postgres::text(row, 0).ok().flatten();
-            let done = session
-                .wire(ClaimBy::default())
-                .fetch(statement, each)
-                .await;
-            session.end(done).await?;
-            found.ok_or_else(|| unavailable("the server does not say how it commits"))
-        });
-        asking.await?
+        let found = ask(
+            self.readers(),
+            "SELECT current_setting('synchronous_commit')",
+        )
+        .await?;
+        found.ok_or_else(|| unavailable("the server does not say how it commits"))
     }
 }
